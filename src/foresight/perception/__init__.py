@@ -1,0 +1,1 @@
+"""Perception: from raw camera messages to the latent of a world model."""
