@@ -9,14 +9,14 @@ from __future__ import annotations
 import struct
 from array import array
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 Rgb = npt.NDArray[np.uint8]
-Bytes = bytes | bytearray | memoryview | array[int] | npt.NDArray[np.uint8]
+Bytes: TypeAlias = "bytes | bytearray | memoryview | array[int]"
 
 MAX_PIXELS = 50_000_000
 BLANK_STD = 3.0
@@ -75,7 +75,7 @@ def decode(data: Bytes, width: int, height: int, step: int, encoding: str) -> Rg
     """The pixels of a raw camera message (the fields of sensor_msgs/Image).
 
     Args:
-        data: `step * height` bytes, as bytes, array.array or a uint8 array.
+        data: `step * height` bytes, as bytes or array.array (what rclpy hands out).
         width: pixels in a row.
         height: rows.
         step: bytes from one row to the next; rows may be padded.
