@@ -1,0 +1,258 @@
+"""Navigation tasks on the privileged floor plan: starts, goals, and when a goal counts as reached.
+
+For evaluation and the demonstration only; nothing here is known to the robot. Poses are
+(x m, y m, yaw rad) in the world frame of the apartment; grids are (n, n) and indexed [y, x].
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from foresight.robot import RobotProfile
+from foresight.sim.apartment import Apartment, free_space
+
+Pose = tuple[float, float, float]
+Suite = Literal["near", "room", "house"]
+SUITES: tuple[Suite, ...] = ("near", "room", "house")
+
+CELL_M = 0.05
+REACHED_M = 0.3
+REACHED_DEG = 30.0
+CLEARANCE_M = 0.12  # between the footprint of a start or goal and the nearest obstacle
+VIEW_M = 0.6  # what the camera of a goal has free ahead: a place is photographed, not plaster
+_VIEW_SPREAD_RAD = 0.25
+_DEMO_GOALS = 3
+_DEMO_RANGE_M = (0.7, 4.0)
+_TRIES = 1000
+
+
+@dataclass(frozen=True)
+class Task:
+    """Drive from `start` until the camera sees what it would see at `goal`.
+
+    Attributes:
+        start, goal: poses (m, m, rad).
+        path_m: length of the shortest way for a disc of the robot's footprint.
+    """
+
+    start: Pose
+    goal: Pose
+    path_m: float
+
+
+def sample_tasks(
+    apartment: Apartment, profile: RobotProfile, suite: Suite, count: int, seed: int
+) -> list[Task]:
+    """Draw `count` tasks; the same arguments give the same tasks everywhere.
+
+    Suites: `near`, a way of 0.7 to 2 m; `room`, in the same room 2 to 4 m apart as the crow flies
+    and turned by over 45 degrees; `house`, in another room.
+
+    Raises:
+        ValueError: the suite is unknown, or the apartment has no such tasks.
+    """
+    if suite not in SUITES:
+        raise ValueError(f"suite is {suite!r}; choose one of {', '.join(SUITES)}")
+    plan = _Plan(apartment, profile)
+    rng = np.random.default_rng([53, SUITES.index(suite), apartment.seed, seed])
+    tasks: list[Task] = []
+    for _ in range(count * _TRIES):
+        if len(tasks) == count:
+            return tasks
+        start = plan.draw_start(rng)
+        task = _draw_task(plan, suite, start, rng)
+        if task is not None:
+            tasks.append(task)
+    if len(tasks) == count:
+        return tasks
+    raise ValueError(f"apartment {apartment.seed} has no tasks of the suite {suite!r}")
+
+
+def demo_task(apartment: Apartment, profile: RobotProfile, seed: int) -> tuple[Pose, list[Pose]]:
+    """A start and three goals to visit in turn, each 0.7 to 4 m from the one before.
+
+    At least one goal cannot be seen from the start.
+
+    Raises:
+        ValueError: the apartment has no such tour.
+    """
+    plan = _Plan(apartment, profile)
+    rng = np.random.default_rng([59, apartment.seed, seed])
+    for _ in range(_TRIES):
+        start = plan.draw_start(rng)
+        stations = [start]
+        for _ in range(_DEMO_GOALS):
+            task = plan.draw_goal(stations[-1], _DEMO_RANGE_M, rng, _far_enough(stations[-1]))
+            if task is None:
+                break
+            stations.append(task.goal)
+        goals = stations[1:]
+        hidden = [not line_of_sight(plan.occupied, start, goal) for goal in goals]
+        if len(goals) == _DEMO_GOALS and any(hidden):
+            return start, goals
+    raise ValueError(f"apartment {apartment.seed} has no tour with a goal out of sight")
+
+
+def pose_error(pose: Pose, goal: Pose) -> tuple[float, float]:
+    """Distance (m) and absolute heading difference (deg, 0 to 180) between two poses."""
+    distance = math.hypot(pose[0] - goal[0], pose[1] - goal[1])
+    turn = (pose[2] - goal[2] + math.pi) % (2 * math.pi) - math.pi
+    return distance, abs(math.degrees(turn))
+
+
+def reached(pose: Pose, goal: Pose) -> bool:
+    """Whether a pose counts as the goal: within 0.3 m and 30 degrees."""
+    distance, heading = pose_error(pose, goal)
+    return distance <= REACHED_M and heading <= REACHED_DEG
+
+
+def line_of_sight(
+    occupied: np.ndarray, a: tuple[float, ...], b: tuple[float, ...], cell_m: float = CELL_M
+) -> bool:
+    """Whether nothing stands on the straight line between two points (m; further entries ignored).
+
+    Args:
+        occupied: (n, n) bool of `Apartment.occupied`. All furniture is taller than the camera.
+        cell_m: the grid's resolution.
+    """
+    steps = max(2, math.ceil(math.hypot(b[0] - a[0], b[1] - a[1]) / (0.4 * cell_m)))
+    share = np.linspace(0.0, 1.0, steps)
+    columns = _cells(a[0] + share * (b[0] - a[0]), occupied.shape[1], cell_m)
+    rows = _cells(a[1] + share * (b[1] - a[1]), occupied.shape[0], cell_m)
+    return not bool(occupied[rows, columns].any())
+
+
+def path_lengths(
+    free: np.ndarray,
+    goal: tuple[float, ...],
+    limit_m: float = math.inf,
+    cell_m: float = CELL_M,
+) -> np.ndarray:
+    """Length of the shortest 8-connected way from every cell to the goal.
+
+    The solution is Dijkstra's, found by relaxing the whole grid at once (Bellman-Ford), which is
+    the faster way in NumPy.
+
+    Args:
+        free: (n, n) bool, where the robot's centre may be (`free_space`).
+        goal: a point (x m, y m, ...).
+        limit_m: ways longer than this need not be found.
+        cell_m: the grid's resolution.
+
+    Returns:
+        (n, n) float32 in m; inf where there is no way, and perhaps beyond the limit.
+    """
+    rows, columns = free.shape
+    straight, diagonal = np.float32(cell_m), np.float32(cell_m * math.sqrt(2))
+    blocked = ~free
+    lengths = np.full((rows + 2, columns + 2), np.inf, np.float32)
+    inner = lengths[1:-1, 1:-1]
+    row, column = int(_cells(goal[1], rows, cell_m)), int(_cells(goal[0], columns, cell_m))
+    if blocked[row, column]:
+        return inner.copy()
+    inner[row, column] = 0.0
+    # Each pass settles all ways of one more step, so that no way needs more passes than cells.
+    for step in range(1, free.size):
+        if step * cell_m > limit_m:
+            break
+        pairs = np.minimum(lengths[:, :-2], lengths[:, 2:])  # left and right neighbours
+        beside = np.minimum(pairs[1:-1], np.minimum(lengths[:-2, 1:-1], lengths[2:, 1:-1]))
+        across = np.minimum(pairs[:-2], pairs[2:])
+        shorter = np.minimum(beside + straight, across + diagonal)
+        shorter[blocked] = np.inf
+        improved = shorter < inner
+        if not improved.any():
+            break
+        np.copyto(inner, shorter, where=improved)
+    return inner.copy()
+
+
+class _Plan:
+    """The floor plan as the sampler needs it."""
+
+    def __init__(self, apartment: Apartment, profile: RobotProfile) -> None:
+        self.apartment = apartment
+        self.occupied = apartment.occupied(CELL_M)
+        self._free = free_space(self.occupied, profile.footprint_radius_m, CELL_M)
+        # One cell more: the grid rounds outlines, and poses lie anywhere within their cell.
+        margin = profile.footprint_radius_m + CLEARANCE_M + CELL_M
+        self._standable = free_space(self.occupied, margin, CELL_M)
+        self._stands = np.argwhere(self._standable)
+        self._view_m = VIEW_M + max(0.0, profile.camera.x_m)
+        if not len(self._stands):
+            raise ValueError(f"apartment {apartment.seed} has no room for {profile.name}")
+
+    def draw_start(self, rng: np.random.Generator) -> Pose:
+        """A pose with clearance, uniform over the floor."""
+        return _pose_in(self._stands[int(rng.integers(len(self._stands)))], rng)
+
+    def draw_goal(
+        self,
+        start: Pose,
+        range_m: tuple[float, float],
+        rng: np.random.Generator,
+        wanted: Callable[[Pose], bool],
+    ) -> Task | None:
+        """A wanted goal, the length of its way uniform over the range; None if none is found."""
+        low, high = range_m
+        lengths = path_lengths(self._free, start, high + 0.3)
+        lengths[~self._standable] = np.inf
+        high = min(high, float(np.max(lengths, where=np.isfinite(lengths), initial=0.0)))
+        for _ in range(30 if high > low else 0):
+            aim = rng.uniform(low, high)
+            near = np.argwhere(np.abs(lengths - aim) < CELL_M)
+            if not len(near):
+                continue
+            cell = near[int(rng.integers(len(near)))]
+            goal, path_m = _pose_in(cell, rng), float(lengths[tuple(cell)])
+            unsolved = not reached(start, goal)
+            if low <= path_m <= high and unsolved and wanted(goal) and self._sees(goal):
+                return Task(start, goal, path_m)
+        return None
+
+    def _sees(self, pose: Pose) -> bool:
+        x, y, yaw = pose
+        return all(
+            line_of_sight(
+                self.occupied,
+                pose,
+                (x + self._view_m * math.cos(heading), y + self._view_m * math.sin(heading)),
+            )
+            for heading in (yaw - _VIEW_SPREAD_RAD, yaw, yaw + _VIEW_SPREAD_RAD)
+        )
+
+
+def _draw_task(plan: _Plan, suite: Suite, start: Pose, rng: np.random.Generator) -> Task | None:
+    room = plan.apartment.room_of(start[0], start[1])
+
+    def in_room(goal: Pose) -> bool:
+        distance, turn = pose_error(start, goal)
+        at_home = plan.apartment.room_of(goal[0], goal[1]) == room
+        return at_home and 2.0 <= distance <= 4.0 and turn > 45.0
+
+    def elsewhere(goal: Pose) -> bool:
+        return plan.apartment.room_of(goal[0], goal[1]) != room
+
+    if suite == "near":
+        return plan.draw_goal(start, (0.7, 2.0), rng, lambda goal: True)
+    if suite == "room":
+        return plan.draw_goal(start, (2.0, 6.0), rng, in_room)
+    return plan.draw_goal(start, (0.7, math.inf), rng, elsewhere)
+
+
+def _far_enough(start: Pose) -> Callable[[Pose], bool]:
+    return lambda goal: pose_error(start, goal)[0] >= _DEMO_RANGE_M[0]
+
+
+def _pose_in(cell: np.ndarray, rng: np.random.Generator) -> Pose:
+    y, x = (cell + rng.uniform(0.0, 1.0, 2)) * CELL_M
+    return float(x), float(y), float(rng.uniform(-math.pi, math.pi))
+
+
+def _cells(at_m: float | np.ndarray, count: int, cell_m: float) -> np.ndarray:
+    return np.clip(np.floor(np.asarray(at_m) / cell_m).astype(int), 0, count - 1)

@@ -1,0 +1,154 @@
+"""Navigation tasks: what a start and a goal promise, and how ways are measured."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foresight.robot import RobotProfile
+from foresight.sim import tasks
+from foresight.sim.apartment import WALL_THICKNESS_M, Apartment, free_space
+from foresight.sim.tasks import Pose
+
+PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
+WORLDS = (0, 1, 7, 1000)
+
+
+def gap(apartment: Apartment, pose: Pose) -> float:
+    """Exact distance (m) from a point to the nearest wall or furniture."""
+    x, y, _ = pose
+    gaps = []
+    for wall in apartment.walls:
+        along, cross = (x, y) if wall.along_x else (y, x)
+        beyond = max(wall.start - along, along - wall.end, 0.0)
+        gaps.append(math.hypot(beyond, max(abs(cross - wall.at) - WALL_THICKNESS_M / 2, 0.0)))
+    for piece in apartment.furniture:
+        dx, dy = x - piece.x, y - piece.y
+        if piece.sy == 0:
+            gaps.append(math.hypot(dx, dy) - piece.sx)
+            continue
+        c, s = math.cos(piece.yaw), math.sin(piece.yaw)
+        outside = abs(c * dx + s * dy) - piece.sx, abs(c * dy - s * dx) - piece.sy
+        gaps.append(math.hypot(*(max(side, 0.0) for side in outside)))
+    return min(gaps)
+
+
+@pytest.mark.parametrize("world", WORLDS)
+@pytest.mark.parametrize("suite", tasks.SUITES)
+def test_tasks_keep_the_promises_of_their_suite(world: int, suite: tasks.Suite) -> None:
+    apartment = Apartment(world)
+    drawn = tasks.sample_tasks(apartment, PROFILE, suite, 12, seed=3)
+    assert len(drawn) == 12
+    for task in drawn:
+        distance, turn = tasks.pose_error(task.start, task.goal)
+        same_room = apartment.room_of(*task.start[:2]) == apartment.room_of(*task.goal[:2])
+        assert distance > tasks.REACHED_M or turn > tasks.REACHED_DEG
+        assert task.path_m > distance - 0.08  # the grid's ways start in the middle of cells
+        for pose in (task.start, task.goal):
+            assert gap(apartment, pose) >= PROFILE.footprint_radius_m + tasks.CLEARANCE_M
+        for ahead in np.arange(0.0, tasks.VIEW_M, 0.05):
+            x, y, yaw = task.goal
+            seen = (x + ahead * math.cos(yaw), y + ahead * math.sin(yaw), 0.0)
+            assert gap(apartment, seen) > 0.0
+        if suite == "near":
+            assert 0.7 <= task.path_m <= 2.0
+        elif suite == "room":
+            assert same_room and 2.0 <= distance <= 4.0 and turn > 45.0
+        else:
+            assert not same_room
+
+
+def test_the_same_seed_draws_the_same_tasks_and_another_seed_others() -> None:
+    def draw(seed: int) -> list[tasks.Task]:
+        return tasks.sample_tasks(Apartment(4), PROFILE, "near", 5, seed)
+
+    assert draw(1) == draw(1)
+    assert not set(draw(1)) & set(draw(2))
+
+
+def test_an_unknown_suite_is_refused() -> None:
+    with pytest.raises(ValueError, match="suite is 'far'; choose one of near, room, house"):
+        tasks.sample_tasks(Apartment(0), PROFILE, "far", 1, 0)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_a_demonstration_goes_out_of_sight_in_steps_of_at_most_four_metres(seed: int) -> None:
+    apartment = Apartment(0)
+    start, goals = tasks.demo_task(apartment, PROFILE, seed)
+    assert (start, goals) == tasks.demo_task(Apartment(0), PROFILE, seed)
+    occupied = apartment.occupied()
+    free = free_space(occupied, PROFILE.footprint_radius_m)
+    assert len(goals) == 3
+    assert not all(tasks.line_of_sight(occupied, start, goal) for goal in goals)
+    for here, goal in zip([start, *goals], goals, strict=False):
+        way = tasks.path_lengths(free, goal)[int(here[1] / 0.05), int(here[0] / 0.05)]
+        assert 0.7 <= way <= 4.1 and tasks.pose_error(here, goal)[0] >= 0.7
+        assert gap(apartment, goal) >= PROFILE.footprint_radius_m + tasks.CLEARANCE_M
+    assert start != tasks.demo_task(apartment, PROFILE, seed + 100)[0]
+
+
+def test_a_demonstration_needs_an_apartment_with_room() -> None:
+    wide = PROFILE.model_copy(update={"footprint_radius_m": 1.9})
+    with pytest.raises(ValueError, match="no room for homebot|no tour"):
+        tasks.demo_task(Apartment(0), wide, 0)
+
+
+def dijkstra(free: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
+    """Textbook Dijkstra over cells, for comparison."""
+    lengths = np.full(free.shape, np.inf)
+    lengths[goal] = 0.0
+    queue = [(0.0, goal)]
+    while queue:
+        length, (row, column) = heapq.heappop(queue)
+        for dr, dc in [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]:
+            r, c = row + dr, column + dc
+            if 0 <= r < free.shape[0] and 0 <= c < free.shape[1] and free[r, c]:
+                longer = length + tasks.CELL_M * math.hypot(dr, dc)
+                if longer < lengths[r, c] - 1e-9:
+                    lengths[r, c] = longer
+                    heapq.heappush(queue, (longer, (r, c)))
+    return lengths
+
+
+def test_path_lengths_are_those_of_dijkstra() -> None:
+    free = np.random.default_rng(0).random((40, 40)) > 0.35
+    free[20, 20] = True
+    ours = tasks.path_lengths(free, (20.5 * tasks.CELL_M, 20.5 * tasks.CELL_M))
+    expected = dijkstra(free, (20, 20))
+    assert np.isinf(expected[free]).any() and np.isfinite(expected).sum() > 500
+    np.testing.assert_allclose(ours, expected, rtol=1e-5)
+    limited = tasks.path_lengths(free, (20.5 * tasks.CELL_M, 20.5 * tasks.CELL_M), limit_m=0.5)
+    within = expected < 0.5
+    np.testing.assert_allclose(limited[within], expected[within], rtol=1e-5)
+
+
+def test_nothing_leads_to_a_goal_in_a_wall() -> None:
+    free = free_space(Apartment(0).occupied(), 0.17)
+    assert np.isinf(tasks.path_lengths(free, (0.01, 0.01))).all()
+
+
+def test_line_of_sight_ends_at_a_wall_and_passes_a_gap() -> None:
+    occupied = np.zeros((20, 20), bool)
+    occupied[:, 10] = True
+    assert not tasks.line_of_sight(occupied, (0.2, 0.5), (0.9, 0.5))
+    occupied[9:12, 10] = False
+    assert tasks.line_of_sight(occupied, (0.2, 0.5), (0.9, 0.5))
+    assert not tasks.line_of_sight(occupied, (0.2, 0.2), (0.9, 0.3))
+
+
+@pytest.mark.parametrize(
+    ("pose", "is_reached"),
+    [
+        ((0.29, 0.0, math.pi - 0.01), True),
+        ((0.0, 0.31, math.pi), False),
+        ((0.0, 0.0, -math.pi + math.radians(29)), True),  # across the seam of the angle
+        ((0.0, 0.0, -math.pi + math.radians(31)), False),
+        ((0.0, 0.0, 3 * math.pi), True),
+    ],
+)
+def test_reached_means_within_30_cm_and_30_degrees(pose: Pose, is_reached: bool) -> None:
+    assert tasks.reached(pose, (0.0, 0.0, math.pi)) is is_reached
