@@ -1,0 +1,18 @@
+"""What every Foresight node shares."""
+
+from foresight_node.health import ERROR, OK, WARN, Health
+from foresight_node.node import ForesightNode, run
+from foresight_node.parameters import ParameterError, parameter
+from foresight_node.worker import Worker
+
+__all__ = [
+    "ERROR",
+    "OK",
+    "WARN",
+    "ForesightNode",
+    "Health",
+    "ParameterError",
+    "Worker",
+    "parameter",
+    "run",
+]

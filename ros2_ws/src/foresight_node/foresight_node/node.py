@@ -1,0 +1,239 @@
+"""The base of every Foresight node."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import rclpy
+from foresight_interfaces.msg import Heartbeat
+from lifecycle_msgs.msg import State
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
+
+from foresight_node.health import Health
+from foresight_node.parameters import ParameterServer
+from foresight_node.worker import Worker
+
+P = TypeVar("P")
+
+HEARTBEAT_PERIOD_S = 0.1
+DIAGNOSTICS_PERIOD_S = 1.0
+
+
+class ForesightNode(LifecycleNode, Generic[P]):
+    """A lifecycle node with checked parameters, a heartbeat and diagnostics.
+
+    A subclass overrides `configure`, `activate`, `deactivate` and `cleanup`, and says what is wrong
+    by raising: the message is logged, and the transition fails. What it makes in `configure` with
+    `listen`, `advertise`, `every` and `start_worker` works only while the node is active and is
+    released by the base.
+    """
+
+    def __init__(self, name: str, parameters: type[P], **options: Any) -> None:
+        """
+        Args:
+            name: the node's default name.
+            parameters: a dataclass made of `foresight_node.parameter` fields.
+            options: passed on to rclpy's node (context, namespace, parameter_overrides ...).
+        """
+        super().__init__(name, automatically_declare_parameters_from_overrides=True, **options)
+        self._parameters_server = ParameterServer(self, parameters)
+        self.active = False
+        self.health = Health(self)
+        self._heartbeats = self.create_publisher(Heartbeat, "heartbeat", 10)
+        self._releases: list[Callable[[], object]] = []
+        # A ROS clock stands still with /clock; a sign of life must not.
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self.health.publish, clock=steady)
+
+    # --- for subclasses to override
+
+    def configure(self) -> None:
+        """Load what is needed and make publishers and subscriptions; raise when that fails."""
+
+    def activate(self) -> None:
+        """Begin; raise when that fails."""
+
+    def deactivate(self) -> None:
+        """Bring what runs to a good end. Called on shutdown too."""
+
+    def cleanup(self) -> None:
+        """Release what `configure` loaded. Called on shutdown, and after a failed `configure`."""
+
+    # --- for subclasses to use
+
+    @property
+    def values(self) -> P:
+        """The parameters' present values; raises ParameterError when a start value was wrong."""
+        return self._parameters_server.values
+
+    def now_s(self) -> float:
+        """ROS time in seconds."""
+        return self.get_clock().now().nanoseconds * 1e-9
+
+    def advertise(self, kind: type, topic: str, qos: QoSProfile | int) -> Publisher:
+        """A publisher that is silent while the node is not active."""
+        publisher = self.create_lifecycle_publisher(kind, topic, qos)
+        self._releases.append(lambda: self.destroy_lifecycle_publisher(publisher))
+        return publisher
+
+    def listen(
+        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile | int
+    ) -> None:
+        """A subscription whose callback is called only while the node is active."""
+
+        def when_active(message: Any) -> None:
+            if self.active:
+                callback(message)
+
+        subscription = self.create_subscription(kind, topic, when_active, qos)
+        self._releases.append(lambda: self.destroy_subscription(subscription))
+
+    def every(self, period_s: float, callback: Callable[[], None], *, steady: bool = True) -> None:
+        """A timer that calls only while the node is active; on a steady clock or on ROS time."""
+
+        def when_active() -> None:
+            if self.active:
+                callback()
+
+        clock = Clock(clock_type=ClockType.STEADY_TIME) if steady else self.get_clock()
+        timer = self.create_timer(period_s, when_active, clock=clock)
+        self._releases.append(lambda: self.destroy_timer(timer))
+
+    def start_worker(self, on_error: Callable[[Exception], None]) -> Worker:
+        """A background thread for inference."""
+        worker = Worker(self, f"{self.get_name()} worker", on_error)
+        self._releases.append(worker.stop)
+        return worker
+
+    def release_later(self, release: Callable[[], object]) -> None:
+        """Call `release` when the node is cleaned up, the last one first."""
+        self._releases.append(release)
+
+    # --- lifecycle; rclpy would swallow what is raised here without a word
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self.health.reset()
+        try:
+            self.configure()
+        except Exception as error:
+            self._say("configure", error)
+            self._release()
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        # Publishers first: `activate` may want to publish.
+        result = super().on_activate(state)
+        try:
+            self.activate()
+        except Exception as error:
+            self._say("activate", error)
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
+        self.active = True
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            self.deactivate()
+        except Exception as error:
+            self._say("deactivate", error)
+            return TransitionCallbackReturn.ERROR
+        finally:
+            self.active = False
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        if self.active:
+            self.on_deactivate(state)
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """After a failed deactivation: back to unconfigured, from where the node can start anew."""
+        self.active = False
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def take_down(self) -> None:
+        """Walk to the state `finalized`, from wherever the node is."""
+        state = self.lifecycle_state
+        if state == State.PRIMARY_STATE_ACTIVE:
+            self.trigger_deactivate()
+        if self.lifecycle_state == State.PRIMARY_STATE_INACTIVE:
+            self.trigger_cleanup()
+        if self.lifecycle_state == State.PRIMARY_STATE_UNCONFIGURED:
+            self.trigger_shutdown()
+
+    @property
+    def lifecycle_state(self) -> int:
+        """One of lifecycle_msgs/State's PRIMARY_STATE constants."""
+        return int(self._state_machine.current_state[0])
+
+    def _release(self) -> None:
+        try:
+            self.cleanup()
+        except Exception as error:
+            self._say("clean up", error)
+        while self._releases:
+            self._releases.pop()()
+
+    def _say(self, verb: str, error: Exception) -> None:
+        text = f"cannot {verb}: {error}"
+        # A ValueError or OSError is an answer to bad input: its sentence is all there is to know.
+        if not isinstance(error, ValueError | OSError):
+            text += "\n" + "".join(traceback.format_exception(error))
+        self.get_logger().error(text)
+
+    def _beat(self) -> None:
+        beat = Heartbeat(node=self.get_fully_qualified_name(), lifecycle_state=self.lifecycle_state)
+        beat.header.stamp = self.get_clock().now().to_msg()
+        self._heartbeats.publish(beat)
+
+
+def run(make_node: Callable[[], ForesightNode[Any]], args: list[str] | None = None) -> int:
+    """Spin a node until SIGINT or SIGTERM, then take it down in order.
+
+    Returns:
+        The process's exit code: 0 after a signal, 1 after an error that the node did not expect.
+    """
+    # rclpy's own handlers would end the context before the node could say that it stops.
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    signals: list[int] = []
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda received, _frame: signals.append(received))
+    node = make_node()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    code = 0
+    try:
+        while not signals:  # the heartbeat ends every wait within its period
+            executor.spin_once()
+    except ExternalShutdownException:
+        pass
+    except Exception:
+        node.get_logger().fatal("unexpected error, shutting down:\n" + traceback.format_exc())
+        code = 1
+    try:
+        node.take_down()
+        executor.shutdown()
+        node.destroy_node()
+        rclpy.try_shutdown()
+    except Exception:
+        print(traceback.format_exc(), file=sys.stderr)
+        code = 1
+    return code

@@ -1,0 +1,72 @@
+"""One background thread for inference, so that the executor is never blocked."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from rclpy.node import Node
+
+R = TypeVar("R")
+
+
+class Worker:
+    """Runs one job at a time off the executor's thread and hands its result back to that thread.
+
+    The waiting line holds a single job: a newer one takes its place, because in control a late
+    answer to an old question is worth nothing. Not thread-safe but for what it promises: call
+    its methods from the executor's thread only.
+    """
+
+    def __init__(self, node: Node, name: str, on_error: Callable[[Exception], None]) -> None:
+        """`on_error` takes, on the executor's thread, what a job raised."""
+        self._node = node
+        self._on_error = on_error
+        self._changed = threading.Condition()
+        self._waiting: tuple[Callable[[], Any], Callable[[Any], None]] | None = None
+        self._stopping = False
+        self._finished: deque[tuple[Callable[[Any], None], Any]] = deque()
+        self._guard = node.create_guard_condition(self._hand_back)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(self, job: Callable[[], R], done: Callable[[R], None]) -> bool:
+        """Run `job` on the worker, then `done(result)` on the executor's thread.
+
+        Returns:
+            True when a job that had not begun was dropped for this one.
+        """
+        with self._changed:
+            replaced = self._waiting is not None
+            self._waiting = (job, done)
+            self._changed.notify()
+        return replaced
+
+    def stop(self) -> None:
+        """Finish the running job, drop the waiting one and every result; returns when done."""
+        with self._changed:
+            self._stopping, self._waiting = True, None
+            self._changed.notify()
+        self._thread.join()
+        self._finished.clear()
+        self._node.destroy_guard_condition(self._guard)
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting is not None or self._stopping)
+                if self._waiting is None:
+                    return
+                (job, done), self._waiting = self._waiting, None
+            try:
+                self._finished.append((done, job()))
+            except Exception as error:  # a job may fail in any way; its owner decides what then
+                self._finished.append((self._on_error, error))
+            self._guard.trigger()
+
+    def _hand_back(self) -> None:
+        while self._finished:
+            done, result = self._finished.popleft()
+            done(result)
