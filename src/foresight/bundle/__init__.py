@@ -1,0 +1,6 @@
+"""A world model on disk: a folder with `manifest.yaml` and ONNX graphs."""
+
+from foresight.bundle.loading import Bundle, BundleError, load
+from foresight.bundle.manifest import ImageSpec, Manifest
+
+__all__ = ["Bundle", "BundleError", "ImageSpec", "Manifest", "load"]

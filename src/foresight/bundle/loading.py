@@ -1,0 +1,135 @@
+"""Opening a bundle that may come from anywhere: sizes bounded, digests checked, nothing executed."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import onnxruntime as ort
+import yaml
+from pydantic import ValidationError
+
+from foresight.bundle.manifest import Manifest
+
+MANIFEST = "manifest.yaml"
+MAX_MANIFEST_BYTES = 256 * 1024
+MAX_GRAPH_BYTES = 512 * 1024 * 1024
+_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
+
+
+class BundleError(ValueError):
+    """The bundle cannot be used; the message says in one sentence which file and why."""
+
+
+class Bundle:
+    """A verified world model.
+
+    Attributes:
+        path: its folder.
+        manifest: the checked manifest.
+        digest: sha256 of the manifest, which itself holds the digest of every graph.
+    """
+
+    def __init__(
+        self, path: Path, manifest: Manifest, digest: str, graphs: dict[str, bytes]
+    ) -> None:
+        self.path, self.manifest, self.digest = path, manifest, digest
+        self._graphs = graphs
+
+    def session(self, graph: str, threads: int = 1) -> ort.InferenceSession:
+        """An inference session for 'encoder', 'dynamics' or 'planner'.
+
+        The bytes that were verified are the bytes that run, whatever happens to the file later.
+
+        Raises:
+            BundleError: ONNX Runtime cannot build the graph, or its shapes disagree with the
+                manifest.
+        """
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        # Idle threads that spin would take cores from the other nodes between two calls.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        available = set(ort.get_available_providers())
+        providers = [name for name in _PROVIDERS if name in available]
+        file = self.path / self.manifest.graphs[graph].file
+        try:
+            session = ort.InferenceSession(self._graphs[graph], options, providers=providers)
+        except Exception as error:  # onnxruntime raises many types of its own
+            reason = str(error).splitlines()[0]
+            raise BundleError(f"{file}: ONNX Runtime cannot build it ({reason})") from error
+        _check_shapes(session, graph, self.manifest, file)
+        return session
+
+
+def load(path: str | Path) -> Bundle:
+    """Open a bundle and verify it whole.
+
+    Raises:
+        BundleError: something is missing, damaged, altered or of another version.
+    """
+    folder = Path(path)
+    text = _read(folder / MANIFEST, MAX_MANIFEST_BYTES)
+    try:
+        content = yaml.safe_load(text)
+        manifest = Manifest.model_validate(content)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        raise BundleError(f"{folder / MANIFEST}: {_one_sentence(error)}") from error
+    graphs = {}
+    for name, entry in manifest.graphs.items():
+        data = _read(folder / entry.file, MAX_GRAPH_BYTES)
+        digest = hashlib.sha256(data).hexdigest()
+        if digest != entry.sha256:
+            raise BundleError(
+                f"{folder / entry.file}: sha256 is {digest[:12]}..., the manifest says "
+                f"{entry.sha256[:12]}...; the file is truncated or altered, restore it or export again"
+            )
+        graphs[name] = data
+    return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), graphs)
+
+
+def _read(file: Path, limit: int) -> bytes:
+    try:
+        if file.stat().st_size > limit:
+            raise BundleError(f"{file}: larger than {limit} bytes, refused")
+        return file.read_bytes()
+    except OSError as error:
+        raise BundleError(
+            f"{file}: {error.strerror or error}; a bundle is a folder with {MANIFEST} and its graphs"
+        ) from error
+
+
+def _one_sentence(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        fault = error.errors()[0]
+        key = ".".join(str(part) for part in fault["loc"]) or "manifest"
+        return f"key '{key}': {fault['msg']}; export the bundle again with this version"
+    return " ".join(str(error).split())
+
+
+def _check_shapes(
+    session: ort.InferenceSession, graph: str, manifest: Manifest, file: Path
+) -> None:
+    """The inputs that every caller relies on must have the shapes that the manifest states."""
+    image, size = manifest.image, manifest.latent_size
+    body, action = len(manifest.proprioception), len(manifest.action.names)
+    expected = {
+        "encoder": {"image": [image.height, image.width, 3]},
+        "dynamics": {"latent": [size], "proprioception": [body], "action": [action]},
+        "planner": {
+            "latent": [size],
+            "proprioception": [body],
+            "goal": [size],
+            "warm_start": [manifest.horizon, action],
+        },
+    }
+    found = {entry.name: list(entry.shape) for entry in session.get_inputs()}
+    for name, shape in expected.get(graph, {}).items():
+        if name not in found:
+            raise BundleError(f"{file}: the graph has no input '{name}'; export the bundle again")
+        if found[name][-len(shape) :] != shape:
+            raise BundleError(
+                f"{file}: input '{name}' has shape {found[name]}, the manifest says [..., "
+                f"{', '.join(map(str, shape))}]; graph and manifest do not belong together"
+            )

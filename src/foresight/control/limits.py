@@ -1,0 +1,74 @@
+"""Jerk-, acceleration- and velocity-limited commands."""
+
+from __future__ import annotations
+
+import math
+
+from foresight.robot import Limits
+
+
+class VelocityLimiter:
+    """Follows a target twist as fast as the profile's limits allow.
+
+    Each axis keeps a velocity and an acceleration. The acceleration moves to the value that
+    brings the velocity to its target without overshoot, at no more than the jerk limit.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self.reset()
+
+    def reset(self) -> None:
+        """Start again from rest."""
+        self.linear_mps = self.angular_radps = 0.0
+        self._linear_accel = self._angular_accel = 0.0
+
+    @property
+    def at_rest(self) -> bool:
+        """True when the last command was zero on both axes."""
+        return self.linear_mps == 0.0 and self.angular_radps == 0.0
+
+    def step(self, linear_mps: float, angular_radps: float, dt_s: float) -> tuple[float, float]:
+        """Next command (m/s, rad/s), `dt_s` seconds after the last one, towards the target twist.
+
+        A target that is not finite counts as zero.
+        """
+        limits = self._limits
+        linear = _clamp(linear_mps, limits.linear_min_mps, limits.linear_max_mps)
+        angular = _clamp(angular_radps, -limits.angular_max_radps, limits.angular_max_radps)
+        slowing = abs(linear) < abs(self.linear_mps) or linear * self.linear_mps < 0
+        accel = limits.linear_decel_mps2 if slowing else limits.linear_accel_mps2
+        self.linear_mps, self._linear_accel = _approach(
+            self.linear_mps, self._linear_accel, linear, accel, limits.linear_jerk_mps3, dt_s
+        )
+        self.angular_radps, self._angular_accel = _approach(
+            self.angular_radps,
+            self._angular_accel,
+            angular,
+            limits.angular_accel_radps2,
+            limits.angular_jerk_radps3,
+            dt_s,
+        )
+        return self.linear_mps, self.angular_radps
+
+
+def _clamp(value: float, low: float, high: float) -> float:
+    return min(max(value, low), high) if math.isfinite(value) else 0.0
+
+
+def _approach(
+    velocity: float, accel: float, target: float, accel_max: float, jerk: float, dt: float
+) -> tuple[float, float]:
+    """One step of one axis: (velocity, acceleration) after `dt`."""
+    gap = target - velocity
+    if gap == 0.0 or dt <= 0.0:
+        return velocity, 0.0 if gap == 0.0 else accel
+    # The largest acceleration that can still be ramped down to zero before the gap is closed.
+    brakeable = math.sqrt(2.0 * jerk * abs(gap))
+    wanted = math.copysign(min(accel_max, brakeable, abs(gap) / dt), gap)
+    accel += _clamp(wanted - accel, -jerk * dt, jerk * dt)
+    accel = _clamp(accel, -accel_max, accel_max)
+    step = accel * dt
+    if abs(step) >= abs(gap) and step * gap > 0:
+        return target, 0.0
+    return velocity + step, accel

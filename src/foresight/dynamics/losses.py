@@ -1,0 +1,108 @@
+"""What the world model is trained on. No map and no true pose: images, odometry, bumper, commands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from foresight.dynamics.networks import WorldModel
+
+
+@dataclass
+class Windows:
+    """B drives of K actions, hence K + 1 frames, one action apart.
+
+    image (B, K+1, h, w, 3) uint8; proprioception (B, K+1, P); action (B, K, A) mean command;
+    bump (B, K) 1 if the bumper was pressed during the action; pose (B, K+1, 3) odometry x, y, yaw.
+    """
+
+    image: Tensor
+    proprioception: Tensor
+    action: Tensor
+    bump: Tensor
+    pose: Tensor
+
+
+def world_model_loss(model: WorldModel, windows: Windows) -> tuple[Tensor, dict[str, float]]:
+    """Total loss and its parts.
+
+    Multi-step latent prediction without stop-gradient; collapse is prevented by variance and
+    covariance terms (VICReg, Bardes et al. 2022) and by decoding odometry displacement and actions.
+    """
+    batch, frames = windows.image.shape[:2]
+    latent = model.encoder(windows.image.flatten(0, 1)).float().view(batch, frames, -1)
+    flat = latent.flatten(0, 1)
+    parts = _rollout_losses(model, windows, latent)
+    parts["variance"] = functional.relu(1.0 - (flat.var(0) + 1e-4).sqrt()).mean()
+    parts["covariance"] = 0.04 * _off_diagonal_covariance(flat)
+    parts |= _relation_losses(model, windows.pose, latent)
+    action = windows.action / model.predictor.scale[-2:]
+    guess = model.inverse(latent[:, :-1], latent[:, 1:])
+    parts["inverse"] = 0.5 * functional.smooth_l1_loss(guess, action)
+    total = torch.stack([part.float() for part in parts.values()]).sum()
+    return total, {name: float(part.detach()) for name, part in parts.items()}
+
+
+def _rollout_losses(model: WorldModel, windows: Windows, latent: Tensor) -> dict[str, Tensor]:
+    """Predict 1 to K steps from every frame at once."""
+    steps = windows.action.shape[1]
+    state, body = latent[:, :-1], windows.proprioception[:, :-1]
+    losses = []
+    for k in range(steps):
+        starts = steps - k
+        step = model.predictor(
+            state[:, :starts], body[:, :starts], windows.action[:, k : k + starts]
+        )
+        state, body = step.latent, step.proprioception
+        twist_gap = (body - windows.proprioception[:, k + 1 :])[..., :2] / model.predictor.scale[:2]
+        losses.append(
+            torch.stack(
+                [
+                    functional.mse_loss(state.float(), latent[:, k + 1 :]),
+                    functional.smooth_l1_loss(twist_gap, torch.zeros_like(twist_gap)),
+                    functional.binary_cross_entropy_with_logits(
+                        step.bump_logit.float(), windows.bump[:, k:]
+                    ),
+                ]
+            )
+        )
+    prediction, twist, bump = torch.stack(losses).mean(0)
+    return {"prediction": prediction, "twist": 0.1 * twist, "bump": 0.2 * bump}
+
+
+def _off_diagonal_covariance(flat: Tensor) -> Tensor:
+    centred = flat - flat.mean(0)
+    covariance = centred.T @ centred / (len(flat) - 1)
+    return (covariance.square().sum() - covariance.diagonal().square().sum()) / flat.shape[1]
+
+
+def _relation_losses(model: WorldModel, pose: Tensor, latent: Tensor) -> dict[str, Tensor]:
+    """Displacement between any two frames of a window, and whether frames are near in time."""
+    frames = latent.shape[1]
+    first, second = torch.triu_indices(frames, frames, 1, device=latent.device)
+    swap = torch.rand(len(first), device=latent.device) < 0.5
+    first, second = torch.where(swap, second, first), torch.where(swap, first, second)
+    target = displacement(pose[:, first], pose[:, second])
+    guess, close = model.relation(latent[:, first], latent[:, second])
+    other = torch.roll(latent, 1, 0)[:, second]
+    _, far = model.relation(latent[:, first], other)
+    return {
+        "displacement": functional.smooth_l1_loss(guess.float(), target),
+        "close": 0.1
+        * (
+            functional.binary_cross_entropy_with_logits(close.float(), torch.ones_like(close.float()))
+            + functional.binary_cross_entropy_with_logits(far.float(), torch.zeros_like(far.float()))
+        ),
+    }
+
+
+def displacement(a: Tensor, b: Tensor) -> Tensor:
+    """Pose b seen from pose a, both (..., 3): (..., 4) x m, y m, sin yaw, cos yaw."""
+    cos, sin = torch.cos(a[..., 2]), torch.sin(a[..., 2])
+    dx, dy, dyaw = (b - a).unbind(-1)
+    return torch.stack(
+        [cos * dx + sin * dy, -sin * dx + cos * dy, torch.sin(dyaw), torch.cos(dyaw)], -1
+    )

@@ -1,0 +1,1 @@
+"""From driving to a bundle: data sets, training, export, evaluation."""

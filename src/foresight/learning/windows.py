@@ -1,0 +1,61 @@
+"""Training windows from recorded drives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from foresight.dynamics.losses import Windows
+from foresight.learning.dataset import load_episodes
+
+
+class Drives:
+    """A data set in memory, ready to draw windows from.
+
+    One action is `ticks` frames long; `steps` actions make a window.
+    """
+
+    def __init__(self, folder: Path, ticks: int = 5, steps: int = 8) -> None:
+        episodes = list(load_episodes(folder))
+        self.ticks, self.steps = ticks, steps
+        self.image = torch.from_numpy(np.concatenate([e.image for e in episodes]))
+        odometry = np.concatenate([e.odometry for e in episodes])
+        bump = np.concatenate([e.bump for e in episodes]).astype(np.float32)
+        self.pose = torch.from_numpy(odometry[:, :3].copy())
+        self.proprioception = torch.from_numpy(np.concatenate([odometry[:, 3:], bump[:, None]], 1))
+        command = np.concatenate([e.command for e in episodes])
+        self.action, self.bump = _per_action(command, bump, ticks)
+        lengths = [len(e) for e in episodes]
+        self.episode = torch.from_numpy(np.repeat(np.arange(len(lengths)), lengths))
+        offsets = np.cumsum([0, *lengths])
+        span = ticks * steps
+        self.starts = torch.cat(
+            [torch.arange(a, b - span) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+        )
+
+    def __len__(self) -> int:
+        return len(self.image)
+
+    def windows(self, starts: Tensor) -> Windows:
+        """The windows (B,) that begin at these frames."""
+        frames = starts[:, None] + self.ticks * torch.arange(self.steps + 1)
+        return Windows(
+            self.image[frames],
+            self.proprioception[frames],
+            self.action[frames[:, :-1]],
+            self.bump[frames[:, :-1]],
+            self.pose[frames],
+        )
+
+
+def _per_action(command: np.ndarray, bump: np.ndarray, ticks: int) -> tuple[Tensor, Tensor]:
+    """Mean command over the next `ticks` frames, and whether one of them ends in a bump."""
+    padded = np.concatenate([command, np.zeros((ticks, 2), np.float32)])
+    total = np.cumsum(np.concatenate([np.zeros((1, 2)), padded]), 0)
+    mean = (total[ticks:] - total[:-ticks])[: len(command)] / ticks
+    later = np.concatenate([bump, np.zeros(ticks, np.float32)])
+    pressed = np.max([later[k + 1 : k + 1 + len(bump)] for k in range(ticks)], 0)
+    return torch.from_numpy(mean.astype(np.float32)), torch.from_numpy(pressed)
