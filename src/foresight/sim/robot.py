@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 
 import mujoco
@@ -12,8 +13,9 @@ from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment
 
 TIMESTEP_S = 0.004
+SCAN_HEIGHT_M = 0.16
 _BASE_HEIGHT_M = 0.12
-_SCAN_HEIGHT_M = 0.16
+_WINDOW_S = 0.1  # over which the wheels' speed is measured
 
 
 @dataclass(frozen=True)
@@ -83,13 +85,17 @@ class Simulator:
         self._odometry = np.zeros(3)
         self._last_angles = self._data.qpos[self._wheel_angle].copy()
         self._measured = np.zeros(2)
+        self._travels: deque[tuple[float, float, float]] = deque()  # s, m, rad of the last steps
         self.bumper = False
 
     def step(self, linear: float, angular: float, duration_s: float) -> None:
         """Drive at (m/s, rad/s) for a multiple of TIMESTEP_S seconds."""
         half = self.profile.drive.wheel_separation_m / 2
         radius = self.profile.drive.wheel_radius_m
-        self._data.ctrl[:] = [(linear - angular * half) / radius, (linear + angular * half) / radius]
+        self._data.ctrl[:] = [
+            (linear - angular * half) / radius,
+            (linear + angular * half) / radius,
+        ]
         mujoco.mj_step(self._model, self._data, max(1, round(duration_s / TIMESTEP_S)))
         self.bumper = self._touches()
         self._advance_odometry(duration_s)
@@ -105,6 +111,13 @@ class Simulator:
         x, y = self._data.qpos[:2]
         w, _, _, z = self._data.qpos[3:7]
         return float(x), float(y), 2.0 * math.atan2(float(z), float(w))
+
+    @property
+    def velocity(self) -> tuple[float, float]:
+        """The true velocity, forward (m/s) and counter-clockwise (rad/s): for scoring only."""
+        yaw = self.pose[2]
+        vx, vy = self._data.qvel[:2]
+        return float(vx * math.cos(yaw) + vy * math.sin(yaw)), float(self._data.qvel[5])
 
     # ----- sensors --------------------------------------------------------------------------
 
@@ -131,7 +144,7 @@ class Simulator:
         return image
 
     def odometry(self) -> OdometryReading:
-        """Wheel odometry with scale errors and noise."""
+        """Wheel odometry with scale errors and noise; its twist is the mean of the last 0.1 s."""
         return OdometryReading(*map(float, self._odometry), *map(float, self._measured))
 
     def scan(self) -> np.ndarray:
@@ -146,7 +159,7 @@ class Simulator:
         mujoco.mj_multiRay(
             self._model,
             self._data,
-            np.array([x, y, _SCAN_HEIGHT_M]),
+            np.array([x, y, SCAN_HEIGHT_M]),
             directions.ravel(),
             np.array([1, 0, 0, 0, 0, 0], np.uint8),
             1,
@@ -175,12 +188,17 @@ class Simulator:
         angles = self._data.qpos[self._wheel_angle]
         turned = (angles - self._last_angles) * self._wheel_scale
         self._last_angles = angles.copy()
-        turned *= 1.0 + self._noise.wheel_step * self._rng.standard_normal(2)
+        spread = self._noise.wheel_step * math.sqrt(_WINDOW_S / duration_s)
+        turned *= 1.0 + spread * self._rng.standard_normal(2)
         left, right = turned * self.profile.drive.wheel_radius_m
         forward, turn = (left + right) / 2, (right - left) / self.profile.drive.wheel_separation_m
         yaw = self._odometry[2] + turn / 2
         self._odometry += [forward * math.cos(yaw), forward * math.sin(yaw), turn]
-        self._measured = np.array([forward, turn]) / duration_s
+        self._travels.append((duration_s, forward, turn))
+        seconds, forward, turn = np.sum(self._travels, axis=0)
+        if seconds >= _WINDOW_S - TIMESTEP_S / 2:
+            self._travels.popleft()
+        self._measured = np.array([forward, turn]) / seconds
 
 
 def _mjcf(apartment: Apartment, profile: RobotProfile) -> tuple[str, dict[str, bytes]]:
