@@ -7,7 +7,9 @@ y left, yaw counter-clockwise), scans follow REP-117 (+inf nothing seen, -inf to
 
 from __future__ import annotations
 
+import bisect
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
@@ -22,6 +24,8 @@ MAX_PLAN_STEPS = 64
 MAX_ACTION_DURATION_S = 5.0
 _CLOCK_JUMP_S = 0.1  # ROS time that runs back by more than this voids every stamp
 _MAX_STEP_S = 0.1  # a late step may not use the time it lost to change the command faster
+_RESPONSE_S = 0.1  # from a command to the wheels' answer
+_SIDE_M = 0.01  # what passes closer than this touches: the beams miss the tips of corners
 _CLOSED_MPS = 0.01  # a slower allowance than this counts as no way through
 _TOO_NEAR_M = 0.01  # range given to a beam that reports "nearer than I can measure"
 
@@ -130,7 +134,7 @@ class SafetySettings:
     plan_timeout_s: float = 1.0
     odometry_timeout_s: float = 0.5
     scan_timeout_s: float = 0.5
-    margin_m: float = 0.03
+    margin_m: float = 0.02
     use_scan: bool = True
 
     def __post_init__(self) -> None:
@@ -164,10 +168,12 @@ class SafetyController:
     def __init__(self, profile: RobotProfile, settings: SafetySettings | None = None) -> None:
         self._settings = settings or SafetySettings()
         self._limits = profile.limits
-        self._radius_m = profile.footprint_radius_m
+        self._radius_m = profile.footprint_radius_m + _SIDE_M
         self._limiter = VelocityLimiter(profile.limits)
-        # Time lost to the ramp of the deceleration, as if driven at full speed.
-        self._ramp_s = self._limits.linear_decel_mps2 / (2.0 * self._limits.linear_jerk_mps3)
+        # Full speed for this long costs the way that is lost before braking is at its full.
+        self._delay_s = _RESPONSE_S + self._limits.linear_decel_mps2 / (
+            2.0 * self._limits.linear_jerk_mps3
+        )
         self._reach_m = self._farthest_point_of_interest()
         self._directions = np.zeros((0, 2))
         self._directions_key: tuple[int, float, float] = (0, 0.0, 0.0)
@@ -180,6 +186,7 @@ class SafetyController:
         self._odometry_s = self._odometry_bad_s = -math.inf
         self._scan_s = self._scan_bad_s = -math.inf
         self._points = np.zeros((0, 2))
+        self._way = _Way()
 
     # ---- inputs -------------------------------------------------------------------------
 
@@ -210,12 +217,13 @@ class SafetyController:
         return None
 
     def on_odometry(self, steady_s: float, v: float, w: float) -> Reason | None:
-        """Take measured speeds (m/s, rad/s); returns why they are refused, or None.
+        """Take the speeds (m/s, rad/s) at `steady_s`; returns why they are refused, or None.
 
         A bad number stops the robot until none has come for the odometry's time limit.
         """
         if math.isfinite(v) and math.isfinite(w):
             self._odometry_s = steady_s
+            self._way.add(steady_s, v, w)
             return None
         self._odometry_bad_s = steady_s
         return Reason.ODOMETRY_BAD_NUMBER
@@ -226,7 +234,7 @@ class SafetyController:
         """Take a scan about base_link; returns why it is refused, or None.
 
         Args:
-            steady_s: time of arrival, s.
+            steady_s: when it was taken, s; the way driven since is allowed for.
             ranges: (B,) m, read as REP-117 says; NaN, zero and negative numbers are no reading.
             angle_min: bearing of beam 0, rad.
             angle_increment: from one beam to the next, rad, counter-clockwise positive.
@@ -252,9 +260,13 @@ class SafetyController:
             self._forget_plans()
 
     def reset_emergency_stop(self) -> bool:
-        """Leave the emergency state; False when the stop is still pressed."""
-        if not self._emergency_pressed:
+        """Leave the emergency state; False when the stop is still pressed.
+
+        Nothing that was planned before is driven after it.
+        """
+        if self._emergency_latched and not self._emergency_pressed:
             self._emergency_latched = False
+            self._forget_plans()
         return not self._emergency_latched
 
     # ---- output -------------------------------------------------------------------------
@@ -279,7 +291,7 @@ class SafetyController:
         if fault is not None:
             return fault
         planned = self._planned(steady_s, ros_s)
-        return self._within_sight(planned, steady_s) if planned.linear else planned
+        return self._held_back(planned, steady_s) if planned.linear else planned
 
     def _sensor_fault(self, steady_s: float) -> _Wish | None:
         settings = self._settings
@@ -361,16 +373,17 @@ class SafetyController:
 
     # ---- obstacles ----------------------------------------------------------------------
 
-    def _within_sight(self, wish: _Wish, steady_s: float) -> _Wish:
+    def _held_back(self, wish: _Wish, steady_s: float) -> _Wish:
         """The wish with its linear speed held to what bumper and scan allow."""
         if self._bumper and wish.linear > 0.0:
             reason = Reason.BUMPER_LIMITS if wish.angular else Reason.BUMPER_PRESSED
             return _Wish(reason, 0.0, wish.angular)
-        low, high = self._limits.linear_min_mps, self._limits.linear_max_mps
-        linear = min(max(wish.linear, low), high)
+        limits = self._limits
+        linear = min(max(wish.linear, limits.linear_min_mps), limits.linear_max_mps)
         if not self._settings.use_scan or not len(self._points) or linear == 0.0:
             return wish
-        speed, free_m = self._open_speed(linear, wish.angular, steady_s - self._scan_s)
+        points = self._way.points_now(self._points, self._scan_s, steady_s)
+        speed, free_m = self._open_speed(points, linear, wish.angular)
         if speed >= abs(linear):
             return wish
         detail = f"free for {free_m:.2f} m"
@@ -379,33 +392,33 @@ class SafetyController:
         reason = Reason.SLOWED if wish.angular else Reason.PATH_CLOSED
         return _Wish(reason, 0.0, wish.angular, detail)
 
-    def _open_speed(self, linear: float, angular: float, scan_age_s: float) -> tuple[float, float]:
+    def _open_speed(
+        self, points: NDArray[np.float64], linear: float, angular: float
+    ) -> tuple[float, float]:
         """Speed (m/s, not negative) from which the robot can stop in time, and the way it has (m).
 
         Looks along the wanted arc, along the arc that the present rate of turn makes (it takes time
         to change), and along the tighter arc that a lower speed at the wanted rate makes.
         """
-        delay_s = scan_age_s + _MAX_STEP_S / 2.0 + self._ramp_s
         speed, free_m = abs(linear), math.inf
         for rate in (angular, self._limiter.angular_radps, angular):
-            way_m = free_distance(
-                self._points, math.copysign(max(speed, _CLOSED_MPS), linear), rate, self._radius_m
-            )
+            arc_speed = math.copysign(max(speed, _CLOSED_MPS), linear)
+            way_m = free_distance(points, arc_speed, rate, self._radius_m)
             free_m = min(free_m, way_m)
-            speed = min(speed, self._stoppable(way_m - self._settings.margin_m, delay_s))
+            speed = min(speed, self._stoppable(way_m - self._settings.margin_m))
         return speed, free_m
 
-    def _stoppable(self, way_m: float, delay_s: float) -> float:
+    def _stoppable(self, way_m: float) -> float:
         """The speed v with v * delay + v^2 / (2 decel) = way."""
         if way_m <= 0.0:
             return 0.0
-        decel = self._limits.linear_decel_mps2
+        decel, delay_s = self._limits.linear_decel_mps2, self._delay_s
         return decel * (math.sqrt(delay_s**2 + 2.0 * way_m / decel) - delay_s)
 
     def _farthest_point_of_interest(self) -> float:
         limits = self._limits
         speed = max(limits.linear_max_mps, -limits.linear_min_mps)
-        delay_s = self._settings.scan_timeout_s + _MAX_STEP_S + self._ramp_s
+        delay_s = self._settings.scan_timeout_s + self._delay_s
         way_m = speed * delay_s + speed**2 / (2.0 * limits.linear_decel_mps2)
         return self._radius_m + self._settings.margin_m + way_m
 
@@ -478,6 +491,59 @@ def free_distance(
     )
     contact = ahead - np.arccos(np.clip(cosine, -1.0, 1.0))
     return float(turn_m * max(np.min(contact), 0.0))
+
+
+class _Way:
+    """The way driven in the last second by dead reckoning, to carry old points to the present."""
+
+    _KEPT = 64
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=self._KEPT)
+        self._poses: deque[tuple[float, float, float]] = deque(maxlen=self._KEPT)
+        self._speeds = (0.0, 0.0)
+
+    def add(self, steady_s: float, linear: float, angular: float) -> None:
+        """Note the speeds at a time; one that is no later than the last is left out."""
+        if self._times and steady_s <= self._times[-1]:
+            return
+        self._poses.append(self._pose_at(steady_s))
+        self._times.append(steady_s)
+        self._speeds = (linear, angular)
+
+    def points_now(
+        self, points: NDArray[np.float64], then_s: float, now_s: float
+    ) -> NDArray[np.float64]:
+        """Points (N, 2) of the robot's frame at `then_s`, in its frame at `now_s`."""
+        x, y, yaw = self._pose_at(then_s)
+        x_now, y_now, yaw_now = self._pose_at(now_s)
+        cosine, sine = math.cos(yaw - yaw_now), math.sin(yaw - yaw_now)
+        turned = points @ np.array([[cosine, sine], [-sine, cosine]])
+        cosine, sine = math.cos(yaw_now), math.sin(yaw_now)
+        east, north = x - x_now, y - y_now
+        return turned + (cosine * east + sine * north, cosine * north - sine * east)
+
+    def _pose_at(self, steady_s: float) -> tuple[float, float, float]:
+        if not self._times:
+            return 0.0, 0.0, 0.0
+        after = bisect.bisect_right(self._times, steady_s)
+        if after == 0:
+            return self._poses[0]
+        x, y, yaw = self._poses[after - 1]
+        if after < len(self._times):
+            x_next, y_next, yaw_next = self._poses[after]
+            start_s, end_s = self._times[after - 1], self._times[after]
+            share = (steady_s - start_s) / (end_s - start_s)
+            return (
+                x + share * (x_next - x),
+                y + share * (y_next - y),
+                yaw + share * (yaw_next - yaw),
+            )
+        seconds = steady_s - self._times[-1]
+        linear, angular = self._speeds
+        heading = yaw + angular * seconds / 2.0
+        way_m = linear * seconds
+        return x + way_m * math.cos(heading), y + way_m * math.sin(heading), yaw + angular * seconds
 
 
 class CommandAverage:
