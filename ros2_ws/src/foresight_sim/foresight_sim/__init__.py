@@ -1,0 +1,1 @@
+"""A simulated robot for the graph, and the demonstration that drives it."""
