@@ -9,7 +9,6 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import rclpy
-from foresight_interfaces.msg import Heartbeat
 from lifecycle_msgs.msg import State
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -18,6 +17,7 @@ from rclpy.publisher import Publisher
 from rclpy.qos import QoSProfile
 from rclpy.signals import SignalHandlerOptions
 
+from foresight_interfaces.msg import Heartbeat
 from foresight_node.health import Health
 from foresight_node.parameters import ParameterServer
 from foresight_node.worker import Worker
@@ -26,6 +26,7 @@ P = TypeVar("P")
 
 HEARTBEAT_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
+FLUSHES = 20
 
 
 class ForesightNode(LifecycleNode, Generic[P]):
@@ -50,6 +51,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self.health = Health(self)
         self._heartbeats = self.create_publisher(Heartbeat, "heartbeat", 10)
         self._releases: list[Callable[[], object]] = []
+        self._configured = False
         # A ROS clock stands still with /clock; a sign of life must not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=steady)
@@ -109,9 +111,9 @@ class ForesightNode(LifecycleNode, Generic[P]):
         timer = self.create_timer(period_s, when_active, clock=clock)
         self._releases.append(lambda: self.destroy_timer(timer))
 
-    def start_worker(self, on_error: Callable[[Exception], None]) -> Worker:
+    def start_worker(self) -> Worker:
         """A background thread for inference."""
-        worker = Worker(self, f"{self.get_name()} worker", on_error)
+        worker = Worker(self, f"{self.get_name()} worker")
         self._releases.append(worker.stop)
         return worker
 
@@ -123,6 +125,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         self.health.reset()
+        self._configured = True
         try:
             self.configure()
         except Exception as error:
@@ -169,11 +172,14 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self._release()
         return TransitionCallbackReturn.SUCCESS
 
+    def leave_active(self) -> None:
+        """Deactivate the node if it is active."""
+        if self.lifecycle_state == State.PRIMARY_STATE_ACTIVE:
+            self.trigger_deactivate()
+
     def take_down(self) -> None:
         """Walk to the state `finalized`, from wherever the node is."""
-        state = self.lifecycle_state
-        if state == State.PRIMARY_STATE_ACTIVE:
-            self.trigger_deactivate()
+        self.leave_active()
         if self.lifecycle_state == State.PRIMARY_STATE_INACTIVE:
             self.trigger_cleanup()
         if self.lifecycle_state == State.PRIMARY_STATE_UNCONFIGURED:
@@ -185,6 +191,9 @@ class ForesightNode(LifecycleNode, Generic[P]):
         return int(self._state_machine.current_state[0])
 
     def _release(self) -> None:
+        if not self._configured:
+            return
+        self._configured = False
         try:
             self.cleanup()
         except Exception as error:
@@ -229,6 +238,9 @@ def run(make_node: Callable[[], ForesightNode[Any]], args: list[str] | None = No
         node.get_logger().fatal("unexpected error, shutting down:\n" + traceback.format_exc())
         code = 1
     try:
+        node.leave_active()
+        for _ in range(FLUSHES):  # what deactivation had to answer, such as a goal's result
+            executor.spin_once(timeout_sec=0.005)
         node.take_down()
         executor.shutdown()
         node.destroy_node()

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from rclpy.node import Node
 
 R = TypeVar("R")
+_Job = tuple[Callable[[], Any], Callable[[Any], None], Callable[[Exception], None]]
 
 
 class Worker:
@@ -20,27 +21,27 @@ class Worker:
     its methods from the executor's thread only.
     """
 
-    def __init__(self, node: Node, name: str, on_error: Callable[[Exception], None]) -> None:
-        """`on_error` takes, on the executor's thread, what a job raised."""
+    def __init__(self, node: Node, name: str) -> None:
         self._node = node
-        self._on_error = on_error
         self._changed = threading.Condition()
-        self._waiting: tuple[Callable[[], Any], Callable[[Any], None]] | None = None
+        self._waiting: _Job | None = None
         self._stopping = False
         self._finished: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._guard = node.create_guard_condition(self._hand_back)
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    def submit(self, job: Callable[[], R], done: Callable[[R], None]) -> bool:
-        """Run `job` on the worker, then `done(result)` on the executor's thread.
+    def submit(
+        self, job: Callable[[], R], done: Callable[[R], None], failed: Callable[[Exception], None]
+    ) -> bool:
+        """Run `job` on the worker, then `done(result)` or `failed(error)` on the executor's thread.
 
         Returns:
             True when a job that had not begun was dropped for this one.
         """
         with self._changed:
             replaced = self._waiting is not None
-            self._waiting = (job, done)
+            self._waiting = (job, done, failed)
             self._changed.notify()
         return replaced
 
@@ -59,11 +60,11 @@ class Worker:
                 self._changed.wait_for(lambda: self._waiting is not None or self._stopping)
                 if self._waiting is None:
                     return
-                (job, done), self._waiting = self._waiting, None
+                (job, done, failed), self._waiting = self._waiting, None
             try:
                 self._finished.append((done, job()))
             except Exception as error:  # a job may fail in any way; its owner decides what then
-                self._finished.append((self._on_error, error))
+                self._finished.append((failed, error))
             self._guard.trigger()
 
     def _hand_back(self) -> None:

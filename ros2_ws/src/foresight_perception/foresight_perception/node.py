@@ -1,0 +1,176 @@
+"""Images and proprioception in, observations out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from nav_msgs.msg import Odometry
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+from std_msgs.msg import Bool, Header
+
+from foresight import bundle
+from foresight.perception import image
+from foresight.perception.encoder import Encoder
+from foresight.perception.image import ImageError, Rgb
+from foresight.robot import RobotProfile
+from foresight_interfaces.msg import Observation
+from foresight_node import ForesightNode, parameter, run
+from foresight_node.camera import CameraView
+from foresight_node.messages import LATEST, floats, seconds
+from foresight_perception.body import Body, BodyError
+
+CLOCK_TOLERANCE_S = 0.1
+"""How far an image's stamp may lie ahead of this node's clock."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    bundle: str = parameter("", "Folder of the world model.", required=True)
+    robot: str = parameter("", "YAML file of the robot profile.", required=True)
+    image_transport: str = parameter(
+        "raw",
+        "Take sensor_msgs/Image from 'image', or CompressedImage from 'image/compressed'.",
+        choices=("raw", "compressed"),
+    )
+    image_max_age_s: float = parameter(
+        0.5, "Older images are dropped, s.", minimum=0.01, maximum=10.0, live=True
+    )
+    odom_max_age_s: float = parameter(
+        0.5, "Largest lag of odometry behind an image, s.", minimum=0.01, maximum=10.0
+    )
+
+
+class PerceptionNode(ForesightNode[Parameters]):
+    """Sends one observation for each usable image, with the image's stamp."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__("perception", Parameters, **options)
+
+    def configure(self) -> None:
+        loaded = bundle.load(self.values.bundle)
+        profile = RobotProfile.load(self.values.robot)
+        self._fields = _known_fields(loaded.manifest.proprioception)
+        self._digest = loaded.digest
+        self._encoder = Encoder(loaded)
+        self._view = CameraView(loaded.manifest, profile.camera)
+        self._body = Body(self.values.odom_max_age_s)
+        self._last_stamp_s = float("-inf")
+        self.health.fact("bundle", loaded.digest)
+        self.health.fact("providers", ", ".join(self._encoder.providers))
+        self._publisher = self.advertise(Observation, "observation", LATEST)
+        self._worker = self.start_worker()
+        self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
+        self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
+        self.listen(Bool, "bumper", lambda m: self._body.bumper(m.data), qos_profile_sensor_data)
+        if self.values.image_transport == "raw":
+            self.listen(Image, "image", self._on_image, qos_profile_sensor_data)
+        else:
+            self.listen(
+                CompressedImage, "image/compressed", self._on_compressed, qos_profile_sensor_data
+            )
+
+    def _on_camera_info(self, info: CameraInfo) -> None:
+        try:
+            self._view.calibrate(info)
+        except ImageError as error:
+            self.health.problem("camera_info", str(error))
+
+    def _on_odometry(self, odometry: Odometry) -> None:
+        twist = odometry.twist.twist
+        try:
+            self._body.odometry(seconds(odometry.header.stamp), twist.linear.x, twist.angular.z)
+        except BodyError as error:
+            self.health.problem("odom", str(error))
+
+    def _on_image(self, message: Image) -> None:
+        self._perceive(
+            message.header,
+            lambda: image.decode(
+                message.data, message.width, message.height, message.step, message.encoding
+            ),
+        )
+
+    def _on_compressed(self, message: CompressedImage) -> None:
+        self._perceive(message.header, lambda: image.decode_compressed(message.data))
+
+    def _perceive(self, header: Header, decode: Callable[[], Rgb]) -> None:
+        stamp_s = seconds(header.stamp)
+        self.health.event("images")
+        if not self._is_timely(stamp_s):
+            self.health.count("images dropped: stamp")
+            return
+        try:
+            body, mark = self._body.at(stamp_s)
+        except BodyError as error:
+            self.health.problem("odom", str(error))
+            return
+        self._last_stamp_s = stamp_s
+        observation = Observation(header=header, bundle_digest=self._digest)
+        observation.proprioception = floats([body[field] for field in self._fields])
+        view = self._view
+
+        def encode() -> float:
+            start = time.perf_counter()
+            observation.latent = floats(self._encoder(view(decode())))
+            return time.perf_counter() - start
+
+        def send(took_s: float) -> None:
+            self._send(observation, mark, took_s)
+
+        if self._worker.submit(encode, send, self._on_error):
+            self.health.count("images dropped: encoder busy")
+
+    def _is_timely(self, stamp_s: float) -> bool:
+        now_s = self.now_s()
+        if self._last_stamp_s > now_s + CLOCK_TOLERANCE_S:  # the simulation began anew
+            self._last_stamp_s = float("-inf")
+            self._body.reset()
+        age_s, limit_s = now_s - stamp_s, self.values.image_max_age_s
+        if age_s > limit_s:
+            self.health.problem(
+                "image age",
+                f"image is {age_s:.2f} s old, but at most {limit_s:.2f} s are allowed; check the "
+                f"camera's rate, clock and network",
+            )
+        elif age_s < -CLOCK_TOLERANCE_S:
+            self.health.problem(
+                "image age",
+                f"image is stamped {-age_s:.2f} s ahead of this node's clock; synchronise the "
+                f"clocks, or set use_sim_time alike everywhere",
+            )
+        else:
+            return stamp_s > self._last_stamp_s
+        return False
+
+    def _send(self, observation: Observation, mark: int, took_s: float) -> None:
+        if not self.active:
+            return
+        self._publisher.publish(observation)
+        self._body.told(mark)
+        self.health.event("observations")
+        self.health.latency("encode", took_s)
+        self.health.latency(
+            "image to observation", self.now_s() - seconds(observation.header.stamp)
+        )
+
+    def _on_error(self, error: Exception) -> None:
+        if not isinstance(error, ImageError):
+            raise error
+        self.health.problem("image", str(error))
+
+
+def _known_fields(fields: tuple[str, ...]) -> tuple[str, ...]:
+    unknown = [field for field in fields if field not in Body.FIELDS]
+    if unknown:
+        raise ValueError(
+            f"the bundle's manifest asks for the proprioception {unknown[0]!r}, but perception "
+            f"knows {', '.join(Body.FIELDS)}; use a bundle trained for these"
+        )
+    return fields
+
+
+def main() -> int:
+    return run(PerceptionNode)
