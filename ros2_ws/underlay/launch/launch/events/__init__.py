@@ -1,0 +1,50 @@
+"""Events."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..event import Event
+from ..unsupported import refuse_names
+from . import process as process
+
+if TYPE_CHECKING:
+    from ..action import Action
+    from ..actions import TimerAction
+    from ..launch_description import LaunchDescription
+
+__getattr__ = refuse_names(__name__, {"ExecutionComplete"})
+
+
+class Shutdown(Event):
+    """The launch is to end."""
+
+    name = "launch.events.Shutdown"
+
+    def __init__(self, *, reason: str = "reason not given", due_to_sigint: bool = False) -> None:
+        self.reason = reason
+        self.due_to_sigint = due_to_sigint
+
+
+class IncludeLaunchDescription(Event):
+    """A launch description is to be visited."""
+
+    name = "launch.events.IncludeLaunchDescription"
+
+    def __init__(self, launch_description: LaunchDescription) -> None:
+        self.launch_description = launch_description
+
+
+class TimerEvent(Event):
+    """A TimerAction's period is over."""
+
+    name = "launch.events.TimerEvent"
+
+    def __init__(self, *, timer_action: TimerAction) -> None:
+        self.timer_action = timer_action
+
+
+def matches_action(target_action: Action) -> Callable[[Action], bool]:
+    """Match one action, for events with a `process_matcher`."""
+    return lambda action: action is target_action

@@ -1,0 +1,134 @@
+"""Events about processes, and events that ask something of them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from ..event import Event
+from ..unsupported import refuse_names
+
+if TYPE_CHECKING:
+    from ..actions import ExecuteProcess
+
+__getattr__ = refuse_names(__name__, {"ProcessStdin"})
+
+ProcessMatcher = Callable[["ExecuteProcess"], bool]
+
+
+class RunningProcessEvent(Event):
+    """Something that happened to a process."""
+
+    name = "launch.events.process.RunningProcessEvent"
+
+    def __init__(
+        self,
+        *,
+        action: ExecuteProcess,
+        name: str,
+        cmd: list[str],
+        cwd: str | None,
+        env: dict[str, str],
+        pid: int,
+    ) -> None:
+        self.action = action
+        self.process_name = name
+        self.cmd = cmd
+        self.cwd = cwd
+        self.env = env
+        self.pid = pid
+
+
+class ProcessStarted(RunningProcessEvent):
+    """A process runs."""
+
+    name = "launch.events.process.ProcessStarted"
+
+
+class ProcessExited(RunningProcessEvent):
+    """A process ended; `returncode` is negative for a signal."""
+
+    name = "launch.events.process.ProcessExited"
+
+    def __init__(self, *, returncode: int, **process) -> None:
+        super().__init__(**process)
+        self.returncode = returncode
+
+
+class ProcessIO(RunningProcessEvent):
+    """A process wrote the bytes `text` to its standard output (fd 1) or error (fd 2)."""
+
+    name = "launch.events.process.ProcessIO"
+
+    def __init__(self, *, text: bytes, fd: int, **process) -> None:
+        super().__init__(**process)
+        self.text = text
+        self.from_stdin = False
+        self.from_stdout = fd == 1
+        self.from_stderr = fd == 2
+
+
+class ProcessStdout(ProcessIO):
+    """A process wrote to its standard output."""
+
+    name = "launch.events.process.ProcessStdout"
+
+    def __init__(self, *, text: bytes, **process) -> None:
+        super().__init__(text=text, fd=1, **process)
+
+
+class ProcessStderr(ProcessIO):
+    """A process wrote to its standard error."""
+
+    name = "launch.events.process.ProcessStderr"
+
+    def __init__(self, *, text: bytes, **process) -> None:
+        super().__init__(text=text, fd=2, **process)
+
+
+class ProcessTargetedEvent(Event):
+    """A request to the processes that `process_matcher` holds for."""
+
+    name = "launch.events.process.ProcessTargetedEvent"
+
+    def __init__(self, *, process_matcher: ProcessMatcher) -> None:
+        self.process_matcher = process_matcher
+
+
+class ShutdownProcess(ProcessTargetedEvent):
+    """A request to stop: SIGINT first, then ever more firmly."""
+
+    name = "launch.events.process.ShutdownProcess"
+
+
+class SignalProcess(ProcessTargetedEvent):
+    """A request to send one signal, given by number or by name."""
+
+    name = "launch.events.process.SignalProcess"
+
+    def __init__(
+        self, *, signal_number: signal.Signals | int | str, process_matcher: ProcessMatcher
+    ) -> None:
+        super().__init__(process_matcher=process_matcher)
+        self.signal = (
+            signal.Signals[signal_number]
+            if isinstance(signal_number, str)
+            else signal.Signals(signal_number)
+        )
+        self.signal_name = self.signal.name
+
+
+def matches_pid(pid: int) -> ProcessMatcher:
+    """Match the process with this id."""
+    return lambda action: (action.process_details or {}).get("pid") == pid
+
+
+def matches_name(name: str) -> ProcessMatcher:
+    """Match the process with this name, number included: `talker-1`."""
+    return lambda action: (action.process_details or {}).get("name") == name
+
+
+def matches_executable(executable: str) -> ProcessMatcher:
+    """Match the processes whose command's first word ends in `executable`."""
+    return lambda action: (action.process_details or {"cmd": [""]})["cmd"][0].endswith(executable)
