@@ -190,18 +190,20 @@ EOF
 
 # --- 4: Python packages -------------------------------------------------------------------------
 
-# Prints the constraints for this machine: with an installed ROS, NumPy stays the one that its
-# message libraries were compiled against, and OpenCV the last one that works with it.
+# Prints the constraints for this machine. With an installed ROS, NumPy stays the one that its
+# message libraries were compiled against; where that is 1.x, so do the packages that ask for 2.
 constraints() {
-  local numpy
+  local numpy pins
   if [ "$ros" = wheels ]; then
     cat "$root/constraints.txt"
     return
   fi
   numpy=$("$python" -c 'import numpy; print(numpy.__version__)')
-  grep -vE '^(ros-|numpy==|opencv-python==)' "$root/constraints.txt"
-  echo "numpy==$numpy"
-  case $numpy in 1.*) echo "opencv-python==4.11.0.86" ;; *) grep '^opencv-python==' "$root/constraints.txt" ;; esac
+  pins="numpy==$numpy"
+  case $numpy in 1.*) pins="$pins ml-dtypes==0.5.4 opencv-python==4.11.0.86" ;; esac
+  awk -F == -v pins="$pins" '
+    BEGIN { n = split(pins, pin, " "); for (i = 1; i <= n; i++) { print pin[i]; split(pin[i], part); ours[part[1]] } }
+    !($1 in ours) && !/^ros-/' "$root/constraints.txt"
 }
 
 install_packages() {
@@ -356,4 +358,5 @@ main() {
   check_result
 }
 
-main "$@"
+# a test sources this file to try single functions
+[ "${BASH_SOURCE[0]}" != "$0" ] || main "$@"

@@ -1,0 +1,192 @@
+"""The rules of the house, as far as a program can check them: who may import what, what a ROS
+package declares, what an interface says of its fields, what set-up builds where."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).resolve().parent.parent
+CORE = ROOT / "src" / "foresight"
+PACKAGES = sorted(path.parent for path in ROOT.glob("ros2_ws/src/*/package.xml"))
+PYTHON_PACKAGES = [
+    folder
+    for folder in [
+        *PACKAGES,
+        *sorted(p.parent for p in ROOT.glob("ros2_ws/underlay/*/package.xml")),
+    ]
+    if (folder / "setup.py").exists()
+]
+INTERFACES = [
+    path
+    for kind in ("msg", "srv", "action")
+    for path in sorted(ROOT.glob(f"ros2_ws/src/foresight_interfaces/{kind}/*.{kind}"))
+]
+# Python module -> rosdep key, where the two differ
+ROSDEP_KEYS = {
+    "PIL": "python3-pil",
+    "cv2": "python3-opencv",
+    "lark": "python3-lark-parser",
+    "matplotlib": "python3-matplotlib",
+    "numpy": "python3-numpy",
+    "osrf_pycommon": "python3-osrf-pycommon",
+    "pytest": "python3-pytest",
+    "yaml": "python3-yaml",
+}
+# come with the core's own environment, not from a distribution
+FROM_THE_CORE = {"foresight", "mujoco", "av", "rich"}
+TRAINING_ONLY = {"torch", "h5py", "onnx", "onnxscript", "scipy"}
+SIMULATION_ONLY = {"mujoco", "matplotlib", "av"}
+
+
+def imports(path: Path) -> Iterator[str]:
+    """Full names of all modules that a file imports, inside functions too."""
+    for node in ast.walk(ast.parse(path.read_text(), str(path))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def top_level_imports(folder: Path) -> set[str]:
+    return {name.split(".")[0] for path in folder.rglob("*.py") for name in imports(path)}
+
+
+def name_of(path: Path) -> str:
+    return path.name
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
+def test_robot_imports_nothing_of_training_or_simulation(folder: Path) -> None:
+    """Blocks the modules, then imports whatever of the core the package's nodes name."""
+    forbidden = TRAINING_ONLY | (set() if folder.name == "foresight_sim" else SIMULATION_ONLY)
+    assert not top_level_imports(folder) & forbidden
+    needed = {
+        n for path in folder.rglob("*.py") for n in imports(path) if n.startswith("foresight.")
+    }
+    modules = sorted(name for name in needed if is_module(name))
+    script = f"import sys; sys.modules.update(dict.fromkeys({sorted(forbidden)}))\n" + "".join(
+        f"import {name}\n" for name in modules
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name below `foresight` is a module, not something inside one."""
+    path = CORE.joinpath(*name.split(".")[1:])
+    return path.with_suffix(".py").exists() or (path / "__init__.py").exists()
+
+
+def test_core_knows_no_ros() -> None:
+    """Only the command line may start `launch`; messages and rclpy stay in ros2_ws."""
+    for path in CORE.rglob("*.py"):
+        tops = {name.split(".")[0] for name in imports(path)}
+        ros = {t for t in tops if t == "rclpy" or t.startswith("ament_") or t.endswith("_msgs")}
+        assert not ros | (tops & {"foresight_interfaces"}), path
+
+
+def test_command_line_starts_without_torch() -> None:
+    script = "import sys; sys.modules['torch'] = None; import foresight.cli"
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+
+
+@pytest.mark.parametrize("folder", PYTHON_PACKAGES, ids=name_of)
+def test_manifest_names_every_import(folder: Path) -> None:
+    manifest = ElementTree.parse(folder / "package.xml").getroot()
+    declared = {e.text for tag in ("depend", "exec_depend") for e in manifest.iter(tag)}
+    imported = top_level_imports(folder / folder.name)
+    imported -= set(sys.stdlib_module_names) | FROM_THE_CORE | {folder.name}
+    assert {ROSDEP_KEYS.get(name, name) for name in imported} <= declared
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
+def test_manifest_is_whole(folder: Path) -> None:
+    manifest = ElementTree.parse(folder / "package.xml").getroot()
+    assert manifest.findtext("name") == folder.name
+    assert manifest.findtext("license") == "Apache-2.0"
+    assert "@" in manifest.find("maintainer").attrib["email"]
+    build_type = "ament_python" if (folder / "setup.py").exists() else "ament_cmake"
+    assert manifest.findtext("export/build_type") == build_type
+
+
+@pytest.mark.parametrize("path", INTERFACES, ids=name_of)
+def test_every_field_says_what_it_is(path: Path) -> None:
+    """A comment stands above each field and constant; one of a real number names its unit."""
+    comment: list[str] = []
+    for line in path.read_text().splitlines():
+        if line.startswith("#"):
+            comment.append(line)
+            continue
+        if line and line != "---":
+            assert comment, f"{path.name}: no comment above '{line}'"
+            if line.startswith("float"):
+                unit = r"\b(m/s|rad/s|m|s|probability|dimensionless)\b"
+                assert re.search(unit, " ".join(comment)), f"{path.name}: no unit for '{line}'"
+            if "[]" in line:
+                shape = r"shape \(|numbers of the nodes"
+                assert re.search(shape, " ".join(comment)), f"{path.name}: no shape for '{line}'"
+        comment = []
+
+
+def test_interfaces_are_all_built() -> None:
+    listed = (ROOT / "ros2_ws/src/foresight_interfaces/CMakeLists.txt").read_text()
+    for path in INTERFACES:
+        assert f'"{path.parent.name}/{path.name}"' in listed
+
+
+def test_every_dependency_is_pinned() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    groups = [project["dependencies"], *project["optional-dependencies"].values()]
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    for requirement in (Requirement(text) for group in groups for text in group):
+        assert requirement.name in pins
+        assert requirement.specifier.contains(pins[requirement.name])
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A folder with setup.sh and a colcon that only says what it was asked for."""
+    (tmp_path / "setup.sh").write_text((ROOT / "setup.sh").read_text())
+    (tmp_path / "ros2_ws").mkdir()
+    colcon = tmp_path / ".venv/bin/colcon"
+    colcon.parent.mkdir(parents=True)
+    colcon.write_text('#!/bin/sh\necho "colcon $*"\n')
+    colcon.chmod(0o755)
+    return tmp_path
+
+
+def colcon_arguments(checkout: Path, prefixes: list[Path]) -> str:
+    environment = os.environ | {"AMENT_PREFIX_PATH": ":".join(map(str, prefixes))}
+    script = f"source {checkout}/setup.sh; choose_ros; colcon_build"
+    done = subprocess.run(
+        ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.partition("colcon ")[2]
+
+
+def test_underlay_is_not_built_where_ros_is_sourced(checkout: Path, tmp_path: Path) -> None:
+    installed = tmp_path.parent / f"{tmp_path.name}_ros"
+    (installed / "share/launch_ros").mkdir(parents=True)
+    (installed / "share/launch_ros/package.xml").touch()
+    assert "--base-paths src --cmake-args" in colcon_arguments(checkout, [installed])
+
+
+@pytest.mark.skipif(Path("/opt/ros/jazzy").exists(), reason="ROS is installed here")
+def test_underlay_is_built_where_there_is_no_ros(checkout: Path) -> None:
+    """A workspace of this checkout that is still sourced is not taken for an installed ROS."""
+    own = checkout / "ros2_ws/install/launch_ros"
+    (own / "share/launch_ros").mkdir(parents=True)
+    (own / "share/launch_ros/package.xml").touch()
+    assert "--base-paths src underlay --cmake-args" in colcon_arguments(checkout, [own])
