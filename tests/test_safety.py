@@ -279,6 +279,16 @@ def test_a_scan_of_no_use_stops_the_robot(ranges: np.ndarray) -> None:
     assert command.state is State.STOPPED
 
 
+def test_beams_below_the_sensor_s_range_are_no_reading() -> None:
+    bench = Bench()
+    step = 2.0 * math.pi / BEAMS
+    ranges = np.where(np.arange(BEAMS) < BEAMS // 4, 0.05, np.inf)
+    assert bench.controller.on_scan(bench.now_s, ranges, 0.0, step, range_min_m=0.1) is None
+    ranges[: BEAMS // 2] = 0.05
+    refused = bench.controller.on_scan(bench.now_s, ranges, 0.0, step, range_min_m=0.1)
+    assert refused is Reason.SCAN_INVALID
+
+
 @pytest.mark.parametrize(("start", "increment"), [(math.nan, 0.1), (0.0, math.inf), (0.0, 0.0)])
 def test_a_scan_with_impossible_angles_is_refused(start: float, increment: float) -> None:
     bench = Bench()

@@ -229,17 +229,23 @@ class SafetyController:
         return Reason.ODOMETRY_BAD_NUMBER
 
     def on_scan(
-        self, steady_s: float, ranges: ArrayLike, angle_min: float, angle_increment: float
+        self,
+        steady_s: float,
+        ranges: ArrayLike,
+        angle_min: float,
+        angle_increment: float,
+        range_min_m: float = 0.0,
     ) -> Reason | None:
         """Take a scan about base_link; returns why it is refused, or None.
 
         Args:
             steady_s: when it was taken, s; the way driven since is allowed for.
-            ranges: (B,) m, read as REP-117 says; NaN, zero and negative numbers are no reading.
+            ranges: (B,) m, read as REP-117 says.
             angle_min: bearing of beam 0, rad.
             angle_increment: from one beam to the next, rad, counter-clockwise positive.
+            range_min_m: finite numbers below this, zero, negative numbers and NaN are no reading.
         """
-        points = self._points_near(ranges, angle_min, angle_increment)
+        points = self._points_near(ranges, angle_min, angle_increment, range_min_m)
         if points is None:
             self._scan_bad_s = steady_s
             return Reason.SCAN_INVALID
@@ -423,7 +429,7 @@ class SafetyController:
         return self._radius_m + self._settings.margin_m + way_m
 
     def _points_near(
-        self, ranges: ArrayLike, angle_min: float, angle_increment: float
+        self, ranges: ArrayLike, angle_min: float, angle_increment: float, range_min_m: float
     ) -> NDArray[np.float64] | None:
         """Points (N, 2), m, near enough to matter, or None when the scan is of no use."""
         try:
@@ -432,7 +438,7 @@ class SafetyController:
             return None
         if metres.ndim != 1 or not (math.isfinite(angle_min) and math.isfinite(angle_increment)):
             return None
-        read = (metres > 0.0) | (metres == -math.inf)
+        read = ((metres > 0.0) & (metres >= range_min_m)) | (metres == -math.inf)
         if 2 * np.count_nonzero(read) <= len(metres) or angle_increment == 0.0:
             return None
         key = (len(metres), angle_min, angle_increment)

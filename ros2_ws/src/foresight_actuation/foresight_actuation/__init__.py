@@ -1,0 +1,1 @@
+"""Plans in, safe velocity commands out."""
