@@ -1,0 +1,186 @@
+"""Finds this checkout's built ROS workspace, and runs launch files in its environment."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+if TYPE_CHECKING:
+    from launch import LaunchDescription
+
+_DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+# launch configurations that every launch file has without declaring them
+_ALWAYS_KNOWN = frozenset(
+    {"emulate_tty", "launch-prefix", "launch-prefix-filter", "sigkill_timeout", "sigterm_timeout"}
+)
+
+
+class WorkspaceError(RuntimeError):
+    """The ROS workspace is not built, or cannot be found."""
+
+
+class UsageError(ValueError):
+    """A launch file or one of its arguments is wrong."""
+
+
+def find_workspace() -> Path:
+    """Return the colcon workspace: $FORESIGHT_WORKSPACE, else `ros2_ws` of this checkout.
+
+    Raises WorkspaceError if it has not been built.
+    """
+    named = os.environ.get("FORESIGHT_WORKSPACE")
+    workspace = Path(named) if named else Path(__file__).resolve().parents[2] / "ros2_ws"
+    if not (workspace / "install" / "setup.bash").is_file():
+        remedy = (
+            "correct FORESIGHT_WORKSPACE"
+            if named
+            else "run `make setup` in the checkout, or name the workspace with FORESIGHT_WORKSPACE"
+        )
+        raise WorkspaceError(f"{workspace} holds no built ROS workspace: {remedy}")
+    return workspace.resolve()
+
+
+def launch_environment() -> dict[str, str]:
+    """Return this process's environment with the workspace sourced on top of it.
+
+    ROS_AUTOMATIC_DISCOVERY_RANGE becomes LOCALHOST unless it is set: nothing leaves the machine.
+    Raises WorkspaceError if the workspace is not built or its setup.bash fails.
+    """
+    setup = find_workspace() / "install" / "setup.bash"
+    command = ["bash", "-c", 'source "$1" >&2 && env -0', "bash", str(setup)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise WorkspaceError(f"{setup} failed: {result.stderr.strip() or 'no message'}")
+    entries = (entry.partition("=") for entry in result.stdout.split("\0") if entry)
+    return {_DISCOVERY: "LOCALHOST"} | {name: value for name, _, value in entries}
+
+
+def launch(file: Path, arguments: Sequence[str] = (), show_args: bool = False) -> NoReturn:
+    """Run a launch file in place of this process, in the workspace's environment.
+
+    `arguments` are `name:=value`. The process ends with 0, 1 if the launch failed, or 2 if the
+    file or an argument is wrong. Raises UsageError or WorkspaceError if it cannot even start.
+    """
+    parse_arguments(arguments)
+    if not file.is_file():
+        raise UsageError(f"launch file {file} does not exist")
+    options = ["--show-args"] if show_args else []
+    # -P: whatever lies in the current folder must not pass for a module
+    interpreter = [sys.executable, "-P", "-m", "foresight.workspace"]
+    command = [*interpreter, *options, "--", str(file), *arguments]
+    environment = launch_environment()
+    sys.stdout.flush()
+    os.execve(sys.executable, command, environment)
+
+
+def launch_command(
+    file: Annotated[Path, typer.Argument(help="Launch file.", show_default=False)],
+    arguments: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME:=VALUE", help="Launch arguments.", show_default=False),
+    ] = None,
+    show_args: Annotated[
+        bool, typer.Option("--show-args", "-s", help="Show the file's arguments and end.")
+    ] = False,
+) -> None:
+    """Run a launch file; Ctrl-C stops all that it started.
+
+    Nodes are found and heard on this machine only, unless ROS_AUTOMATIC_DISCOVERY_RANGE is set.
+    """
+    try:
+        launch(file, arguments or (), show_args)
+    except (UsageError, WorkspaceError) as error:
+        typer.echo(f"foresight launch: {error}", err=True)
+        raise typer.Exit(2 if isinstance(error, UsageError) else 1) from None
+
+
+def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
+    """Return `name:=value` texts as a dictionary, the last of a name; UsageError if malformed."""
+    parsed = {}
+    for argument in arguments:
+        name, separator, value = argument.partition(":=")
+        if not separator or not name:
+            raise UsageError(f"launch argument {argument!r} is malformed: write name:=value")
+        parsed[name] = value
+    return parsed
+
+
+def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
+    """Run a launch file in this process, with whichever launch is installed."""
+    from launch import LaunchContext, LaunchDescription, LaunchService
+    from launch.actions import IncludeLaunchDescription
+    from launch.launch_description_sources import AnyLaunchDescriptionSource
+
+    source = AnyLaunchDescriptionSource(str(file))
+    try:
+        description = source.get_launch_description(LaunchContext())
+    except Exception as error:
+        raise UsageError(f"cannot load {file}: {type(error).__name__}: {error}") from error
+    if show_args:
+        _show_arguments(file, description)
+        return 0
+    given = parse_arguments(arguments)
+    _check_arguments(file, description, given)
+    # without a terminal nobody but launch passes a signal on to the nodes
+    service = LaunchService(argv=list(arguments), noninteractive=not sys.stdin.isatty())
+    include = IncludeLaunchDescription(source, launch_arguments=given.items())
+    service.include_launch_description(LaunchDescription([include]))
+    return service.run()
+
+
+def _check_arguments(file: Path, description: LaunchDescription, given: dict[str, str]) -> None:
+    """Raise UsageError for an argument that is unknown, missing or none of the choices."""
+    from launch.actions import DeclareLaunchArgument
+
+    declared = {argument.name: argument for argument in description.get_launch_arguments()}
+    for name, value in given.items():
+        if name not in declared and name not in _ALWAYS_KNOWN:
+            known = ", ".join(declared) or "none"
+            raise UsageError(f"{file.name} has no launch argument {name!r}; it has: {known}")
+        choices = declared[name].choices if name in declared else None
+        if choices and value not in choices:
+            raise UsageError(
+                f"launch argument {name} must be one of {', '.join(choices)}, got {value!r}"
+            )
+    for entity in description.entities:
+        if (
+            isinstance(entity, DeclareLaunchArgument)
+            and entity.condition is None
+            and entity.default_value is None
+            and entity.name not in given
+        ):
+            raise UsageError(f"{file.name} needs {entity.name}:=... ({entity.description})")
+
+
+def _show_arguments(file: Path, description: LaunchDescription) -> None:
+    arguments = description.get_launch_arguments()
+    print(f"{file.name} takes {'these, each as name:=value' if arguments else 'no arguments'}")
+    for argument in arguments:
+        if argument.default_value is None:
+            default = "required"
+        else:
+            default = "default " + " + ".join(part.describe() for part in argument.default_value)
+        choices = f"; one of {', '.join(argument.choices)}" if argument.choices else ""
+        print(f"  {argument.name} ({default}{choices})\n      {argument.description}")
+
+
+if __name__ == "__main__":
+    # Ctrl-C while this loads ends it without a traceback; a running launch handles it itself
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--show-args", action="store_true")
+    parser.add_argument("file", type=Path)
+    parser.add_argument("arguments", nargs="*")
+    options = parser.parse_args()
+    try:
+        sys.exit(_main(options.file, options.arguments, options.show_args))
+    except UsageError as error:
+        sys.exit(print(f"foresight launch: {error}", file=sys.stderr) or 2)
