@@ -230,7 +230,8 @@ install_packages() {
 }
 
 pip_install() {
-  local pip=("$venv/bin/python" -m pip --disable-pip-version-check)
+  # an installed ROS's own modules are not pip's to judge
+  local pip=(env -u PYTHONPATH "$venv/bin/python" -m pip --disable-pip-version-check)
   # both ONNX Runtimes install the same module: the one not wanted goes first
   "${pip[@]}" uninstall --yes --quiet "$2"
   "${pip[@]}" install --constraint "$state/constraints.txt" setuptools
@@ -298,7 +299,9 @@ colcon_build() {
     base_paths+=(underlay)
     export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
   fi
-  "$venv/bin/colcon" build --symlink-install --base-paths "${base_paths[@]}" \
+  # by the virtual environment's Python even where colcon itself is the system's
+  "$venv/bin/python" -c 'import sys; from colcon_core.command import main; sys.exit(main())' \
+    build --symlink-install --base-paths "${base_paths[@]}" \
     --cmake-args "-DPython3_EXECUTABLE=$venv/bin/python" -DBUILD_TESTING=OFF
 }
 

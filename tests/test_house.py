@@ -157,13 +157,13 @@ def test_every_dependency_is_pinned() -> None:
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A folder with setup.sh and a colcon that only says what it was asked for."""
+    """A folder with setup.sh and a Python that only says what it was asked for."""
     (tmp_path / "setup.sh").write_text((ROOT / "setup.sh").read_text())
     (tmp_path / "ros2_ws").mkdir()
-    colcon = tmp_path / ".venv/bin/colcon"
-    colcon.parent.mkdir(parents=True)
-    colcon.write_text('#!/bin/sh\necho "colcon $*"\n')
-    colcon.chmod(0o755)
+    python = tmp_path / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@"\n')
+    python.chmod(0o755)
     return tmp_path
 
 
@@ -173,7 +173,7 @@ def colcon_arguments(checkout: Path, prefixes: list[Path]) -> str:
     done = subprocess.run(
         ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True
     )
-    return done.stdout.partition("colcon ")[2]
+    return done.stdout.partition("colcon_core")[2]
 
 
 def test_underlay_is_not_built_where_ros_is_sourced(checkout: Path, tmp_path: Path) -> None:
