@@ -11,8 +11,6 @@ import cv2
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
-from foresight_node.messages import floats
-from foresight_node.parameters import ParameterServer, parameter
 from geometry_msgs.msg import Quaternion, TransformStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
@@ -30,6 +28,8 @@ from foresight.sim import tasks
 from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.realtime import TICK_S, Driver, Pace, Rate
 from foresight.sim.robot import SCAN_HEIGHT_M, Simulator
+from foresight_node.messages import floats
+from foresight_node.parameters import ParameterServer, parameter
 from foresight_sim.spin import spin_until
 
 CAMERA_FRAME = "camera_optical_frame"
@@ -226,9 +226,7 @@ def _heading(yaw: float) -> Quaternion:
     return Quaternion(z=math.sin(yaw / 2), w=math.cos(yaw / 2))
 
 
-def _odometry(
-    frame: str, stamp: Time, pose: tasks.Pose, twist: tuple[float, float]
-) -> Odometry:
+def _odometry(frame: str, stamp: Time, pose: tasks.Pose, twist: tuple[float, float]) -> Odometry:
     message = Odometry(child_frame_id="base_link")
     message.header.stamp, message.header.frame_id = stamp, frame
     message.pose.pose.position.x, message.pose.pose.position.y = pose[:2]
