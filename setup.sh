@@ -172,7 +172,6 @@ make_venv() {
   [ "$ros" = wheels ] || options=(--system-site-packages)
   run "$state/venv.log" "$python" -m venv "${options[@]}" "$venv"
   [ "$ros" != wheels ] || write_prefix_hook
-  touch "$venv/COLCON_IGNORE"
   mark_done venv "$identity"
 }
 
@@ -296,7 +295,7 @@ colcon_build() {
   local base_paths=(src)
   export PATH=$venv/bin:$PATH
   if [ "$ros" = wheels ]; then
-    base_paths+=(underlay)
+    base_paths+=(underlay/*/)  # each by name, for a plain `colcon build` is told to ignore them
     export AMENT_PREFIX_PATH=$venv CMAKE_PREFIX_PATH=$venv
   fi
   # by the virtual environment's Python even where colcon itself is the system's

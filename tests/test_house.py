@@ -159,7 +159,7 @@ def test_every_dependency_is_pinned() -> None:
 def checkout(tmp_path: Path) -> Path:
     """A folder with setup.sh and a Python that only says what it was asked for."""
     (tmp_path / "setup.sh").write_text((ROOT / "setup.sh").read_text())
-    (tmp_path / "ros2_ws").mkdir()
+    (tmp_path / "ros2_ws/underlay/launch").mkdir(parents=True)
     python = tmp_path / ".venv/bin/python"
     python.parent.mkdir(parents=True)
     python.write_text('#!/bin/sh\necho "$@"\n')
@@ -176,6 +176,10 @@ def colcon_arguments(checkout: Path, prefixes: list[Path]) -> str:
     return done.stdout.partition("colcon_core")[2]
 
 
+def test_plain_colcon_build_leaves_the_underlay_alone() -> None:
+    assert (ROOT / "ros2_ws/underlay/COLCON_IGNORE").exists()
+
+
 def test_underlay_is_not_built_where_ros_is_sourced(checkout: Path, tmp_path: Path) -> None:
     installed = tmp_path.parent / f"{tmp_path.name}_ros"
     (installed / "share/launch_ros").mkdir(parents=True)
@@ -189,4 +193,4 @@ def test_underlay_is_built_where_there_is_no_ros(checkout: Path) -> None:
     own = checkout / "ros2_ws/install/launch_ros"
     (own / "share/launch_ros").mkdir(parents=True)
     (own / "share/launch_ros/package.xml").touch()
-    assert "--base-paths src underlay --cmake-args" in colcon_arguments(checkout, [own])
+    assert "--base-paths src underlay/launch/ --cmake-args" in colcon_arguments(checkout, [own])
