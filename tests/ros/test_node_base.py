@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import yaml
 from harness import Bench
-from lifecycle_msgs.msg import State
+from lifecycle_msgs.msg import State, Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
@@ -152,6 +153,21 @@ def test_what_raises_is_logged_and_the_node_can_be_started_again(
     if ends_in == State.PRIMARY_STATE_UNCONFIGURED:
         assert node.trigger_configure() == SUCCESS
     assert node.trigger_activate() == SUCCESS
+
+
+def test_an_impossible_transition_is_answered(bench: Bench) -> None:
+    node = bench.start(Plain, file="x")
+    client = bench.peer.create_client(ChangeState, "plain/change_state")
+    bench.wait_for(client.service_is_ready)
+    for wish, possible in (
+        (Transition.TRANSITION_DEACTIVATE, False),
+        (77, False),
+        (Transition.TRANSITION_CONFIGURE, True),
+    ):
+        future = client.call_async(ChangeState.Request(transition=Transition(id=wish)))
+        bench.wait_for(future.done)
+        assert future.result().success is possible
+    assert node.lifecycle_state == State.PRIMARY_STATE_INACTIVE
 
 
 def test_the_heart_beats_from_the_start(bench: Bench) -> None:

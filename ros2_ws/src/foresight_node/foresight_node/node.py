@@ -10,6 +10,8 @@ from typing import Any, Generic, TypeVar
 
 import rclpy
 from lifecycle_msgs.msg import State
+from lifecycle_msgs.srv import ChangeState
+from rclpy.action.server import RCLError
 from rclpy.clock import Clock, ClockType
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -56,6 +58,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=steady)
         self.create_timer(DIAGNOSTICS_PERIOD_S, self.health.publish, clock=steady)
+        self._survive_impossible_transitions()
 
     # --- for subclasses to override
 
@@ -207,6 +210,24 @@ class ForesightNode(LifecycleNode, Generic[P]):
         if not isinstance(error, ValueError | OSError):
             text += "\n" + "".join(traceback.format_exception(error))
         self.get_logger().error(text)
+
+    def _survive_impossible_transitions(self) -> None:
+        """Answer them: in rclpy, a request that does not fit the state raises out of spin."""
+        service = next(s for s in self.services if s.srv_type is ChangeState)
+        change = service.callback
+
+        def answer(
+            request: ChangeState.Request, response: ChangeState.Response
+        ) -> ChangeState.Response:
+            try:
+                return change(request, response)
+            except RCLError as error:
+                wish = request.transition.label or request.transition.id
+                self.get_logger().warning(f"transition {wish} is not possible now: {error}")
+                response.success = False
+                return response
+
+        service.callback = answer
 
     def _beat(self) -> None:
         beat = Heartbeat(node=self.get_fully_qualified_name(), lifecycle_state=self.lifecycle_state)

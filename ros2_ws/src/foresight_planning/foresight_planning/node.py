@@ -79,6 +79,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._belief_arrived_s = -math.inf
         self._planned_stamp_s = -math.inf
         self._base_frame = "base_link"
+        self._held_reason: str | None = None
 
     def configure(self) -> None:
         loaded = bundle.load(self.values.bundle)
@@ -126,6 +127,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._finish(Result.PREEMPTED, "a newer goal took over", hold=False)
         timeout_s = handle.request.timeout_s or self.values.default_timeout_s
         pursuit = self._pursuit = Pursuit(handle, self.now_s(), timeout_s)
+        pursuit.held(self._held_reason, self.now_s())
         self._results[bytes(handle.goal_id.uuid)] = pursuit.result
         handle.execute()
         if not (math.isfinite(timeout_s) and timeout_s > 0):
@@ -287,9 +289,10 @@ class PlanningNode(ForesightNode[Parameters]):
             self.health.problem("camera_info", str(error))
 
     def _on_status(self, status: Status) -> None:
+        stopped = status.state in (Status.STOPPED, Status.EMERGENCY)
+        self._held_reason = status.reason if stopped else None
         if self._pursuit is not None:
-            stopped = status.state in (Status.STOPPED, Status.EMERGENCY)
-            self._pursuit.held(status.reason if stopped else None, self.now_s())
+            self._pursuit.held(self._held_reason, self.now_s())
 
 
 def main() -> int:
