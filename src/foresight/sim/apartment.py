@@ -1,4 +1,4 @@
-"""Apartments drawn from a seed: rooms, doorways, furniture, textures. The same seed is the same home.
+"""Apartments drawn from a seed: rooms, doorways, furniture, textures. One seed is one home.
 
 World frame: origin in a corner of the apartment, x and y along its outer walls, z up; metres.
 """

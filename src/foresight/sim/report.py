@@ -86,6 +86,8 @@ class DemoLog:
 
     Attributes:
         legs: one for each goal.
+        failure: one sentence on what kept the demonstration from running to its end.
+        bundle_digest: of the world model that made the observations.
         path: (stamp ns, pose, index of the leg or -1) of every true pose that came in.
         frames: pictures of the camera for the video.
     """
@@ -106,6 +108,7 @@ class DemoLog:
         self.frames: list[Frame] = []
         self.current = -1
         self.failure: str | None = None
+        self.bundle_digest: str | None = None
         self.bumps = 0
         self._bumped = False
         self._energy = math.nan
@@ -212,6 +215,7 @@ class DemoLog:
             "world": self.apartment.seed,
             "seed": self.seed,
             "robot": self.profile.name,
+            "bundle_digest": self.bundle_digest,
             "goals_reached": sum(leg["reached"] for leg in legs),
             "all_reached": all(leg["reached"] for leg in legs),
             "failure": self.failure,
@@ -234,7 +238,7 @@ class DemoLog:
             "message": leg.message,
             "final_distance_m": round(errors[0], 3) if errors else None,
             "final_heading_error_deg": round(errors[1], 1) if errors else None,
-            "seconds": round((leg.end_ns - leg.begin_ns) * 1e-9, 2),
+            "seconds": round((leg.end_ns - leg.begin_ns) * 1e-9, 2) if leg.end_ns else None,
             "distance_travelled_m": round(leg.distance_travelled_m, 2),
             "shortest_way_m": self._shortest_way_m(leg, occupied),
             "in_sight_from_start": line_of_sight(occupied, self.start, leg.goal),

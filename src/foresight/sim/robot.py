@@ -52,7 +52,7 @@ class Simulator:
         apartment: Apartment,
         profile: RobotProfile,
         seed: int = 0,
-        noise: Noise = Noise(),  # noqa: B008 (frozen)
+        noise: Noise = Noise(),
     ) -> None:
         self.apartment = apartment
         self.profile = profile

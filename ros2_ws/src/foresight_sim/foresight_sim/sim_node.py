@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 
 import cv2
@@ -14,9 +15,9 @@ from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Quaternion, TransformStamped, Twist, TwistStamped
 from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
+from rclpy.logging import get_logger
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, qos_profile_sensor_data
-from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock as ClockMessage
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool
@@ -30,7 +31,7 @@ from foresight.sim.realtime import TICK_S, Driver, Pace, Rate
 from foresight.sim.robot import SCAN_HEIGHT_M, Simulator
 from foresight_node.messages import floats
 from foresight_node.parameters import ParameterServer, parameter
-from foresight_sim.spin import spin_until
+from foresight_sim.spin import Interrupted, Spinner, init
 
 CAMERA_FRAME = "camera_optical_frame"
 SCAN_FRAME = "laser"
@@ -44,8 +45,9 @@ _CONVERSIONS = {"rgb8": None, "bgr8": cv2.COLOR_RGB2BGR, "mono8": cv2.COLOR_RGB2
 class Parameters:
     robot: str = parameter("", "YAML file of the robot profile.", required=True)
     world_seed: int = parameter(0, "Number of the apartment.", minimum=0)
+    tour_seed: int = parameter(0, "Seed of the tour whose start is taken.", minimum=0)
     start_x: float = parameter(
-        -1.0, "Start in the apartment's frame, m; below 0 a place is drawn for the robot."
+        -1.0, "Start in the apartment's frame, m; below 0 the start of the tour is taken."
     )
     start_y: float = parameter(-1.0, "Start in the apartment's frame, m.")
     start_yaw: float = parameter(0.0, "Start heading in the apartment's frame, rad.")
@@ -204,7 +206,7 @@ class SimNode(Node):
 
 def _start_pose(values: Parameters, home: Apartment, profile: RobotProfile) -> tasks.Pose:
     if values.start_x < 0:
-        return tasks.demo_task(home, profile, seed=0)[0]
+        return tasks.demo_task(home, profile, values.tour_seed)[0]
     x, y = values.start_x, values.start_y
     free = free_space(home.occupied(), profile.footprint_radius_m)
     row, column = int(y / tasks.CELL_M), int(x / tasks.CELL_M)
@@ -212,7 +214,7 @@ def _start_pose(values: Parameters, home: Apartment, profile: RobotProfile) -> t
     if not (inside and free[row, column]):
         raise ValueError(
             f"start_x, start_y: the robot does not fit at ({x:.2f} m, {y:.2f} m) of apartment "
-            f"{home.seed}; choose a free place, or leave them out to have one drawn"
+            f"{home.seed}; choose a free place, or leave them out to start where the tour does"
         )
     return x, y, values.start_yaw
 
@@ -272,15 +274,14 @@ def _camera_info(profile: RobotProfile) -> CameraInfo:
 
 def main() -> int:
     """Run the simulated robot until a signal; 1 when it cannot start."""
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    init()
     try:
         node = SimNode()
     except (ValueError, OSError) as error:
-        rclpy.logging.get_logger("sim").fatal(str(error))
+        get_logger("sim").fatal(str(error))
         return 1
-    try:
-        spin_until(node, lambda: False)
-    finally:
-        node.close()
-        rclpy.try_shutdown()
+    with suppress(Interrupted):
+        Spinner(node).until(lambda: False)
+    node.close()
+    rclpy.try_shutdown()
     return 0

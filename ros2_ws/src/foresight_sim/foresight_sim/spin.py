@@ -1,32 +1,48 @@
-"""Runs an ordinary node until a signal ends it."""
+"""Spins an ordinary node until something has happened or a signal comes."""
 
 from __future__ import annotations
 
+import math
 import signal
+import time
 from collections.abc import Callable
 
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
+from rclpy.signals import SignalHandlerOptions
 
 
-def spin_until(node: Node, finished: Callable[[], bool]) -> bool:
-    """Spin until `finished()` or SIGINT or SIGTERM; True when it was `finished`.
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came."""
 
-    The caller has initialised rclpy without its signal handlers: theirs end the context at once,
-    and a node could not publish its last word.
-    """
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _frame: signals.append(received))
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    try:
-        while not signals:
-            executor.spin_once(timeout_sec=0.1)
-            if finished():
-                return True
-    except ExternalShutdownException:
-        pass
-    finally:
-        executor.shutdown()
-    return False
+
+def init() -> None:
+    """Start rclpy without its signal handlers: they would end the context in mid-sentence."""
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+
+
+class Spinner:
+    """Runs a node's callbacks in the calling thread."""
+
+    def __init__(self, node: Node) -> None:
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+        self._signals: list[int] = []
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda received, _frame: self._signals.append(received))
+
+    def until(self, happened: Callable[[], bool], timeout_s: float = math.inf) -> bool:
+        """Spin until `happened()` is true; False if it is not within the time (steady clock).
+
+        Raises:
+            Interrupted: a signal came.
+        """
+        deadline = time.monotonic() + timeout_s
+        while not happened():
+            if self._signals:
+                raise Interrupted
+            if time.monotonic() > deadline:
+                return False
+            self._executor.spin_once(timeout_sec=0.1)
+        return True

@@ -1,0 +1,88 @@
+"""The demonstration: a simulated robot, the stack, and a client with three photographs."""
+
+from pathlib import Path
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ("robot", "namespace", "log_level")
+
+
+def generate_launch_description() -> LaunchDescription:
+    shared = {name: LaunchConfiguration(name) for name in SHARED}
+    return LaunchDescription(
+        [
+            DeclareLaunchArgument(
+                "seed", default_value="0", description="Seed that start and goals are drawn from."
+            ),
+            DeclareLaunchArgument("world", default_value="0", description="Number of the home."),
+            DeclareLaunchArgument(
+                "results",
+                default_value="results/demo",
+                description="Folder for report.json, trajectory.png and demo.mp4.",
+            ),
+            DeclareLaunchArgument(
+                "bundle",
+                default_value=str(ROOT / "models" / "apartment"),
+                description="Folder of the world model.",
+            ),
+            DeclareLaunchArgument(
+                "robot",
+                default_value=str(ROOT / "config" / "robots" / "homebot.yaml"),
+                description="YAML file of the robot profile.",
+            ),
+            DeclareLaunchArgument(
+                "goal_timeout", default_value="90.0", description="Time for one goal, s."
+            ),
+            DeclareLaunchArgument(
+                "progress_period", default_value="2.0", description="Time between two lines, s."
+            ),
+            DeclareLaunchArgument(
+                "namespace", default_value="", description="Namespace of the robot."
+            ),
+            DeclareLaunchArgument(
+                "log_level", default_value="info", description="Least level that is logged."
+            ),
+            _included(
+                "simulation",
+                shared | {name: LaunchConfiguration(name) for name in ("world", "seed")},
+            ),
+            _included(
+                "foresight",
+                shared | {"bundle": LaunchConfiguration("bundle"), "use_sim_time": "true"},
+            ),
+            Node(
+                package="foresight_sim",
+                executable="demo_client",
+                name="demo_client",
+                namespace=LaunchConfiguration("namespace"),
+                output="screen",
+                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+                parameters=[
+                    {
+                        "robot": LaunchConfiguration("robot"),
+                        "results": LaunchConfiguration("results"),
+                        "world_seed": _number("world", int),
+                        "tour_seed": _number("seed", int),
+                        "goal_timeout_s": _number("goal_timeout", float),
+                        "progress_period_s": _number("progress_period", float),
+                    }
+                ],
+                on_exit=Shutdown(reason="the demonstration is over"),
+            ),
+        ]
+    )
+
+
+def _number(name: str, kind: type) -> ParameterValue:
+    return ParameterValue(LaunchConfiguration(name), value_type=kind)
+
+
+def _included(name: str, arguments: dict[str, object]) -> IncludeLaunchDescription:
+    source = PythonLaunchDescriptionSource(str(ROOT / "launch" / f"{name}.launch.py"))
+    return IncludeLaunchDescription(source, launch_arguments=arguments.items())

@@ -1,0 +1,149 @@
+"""`foresight demo` and `foresight report`: run the demonstration and show what came of it."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import IO, Annotated
+
+import typer
+from rich.console import Console
+
+from foresight.sim import report
+from foresight.workspace import WorkspaceError, find_workspace, launch_environment
+
+LAUNCH_LOG = "launch.log"
+_STOP_S = 20.0  # for the launch to bring everything down, before it is killed
+_CLIENT = re.compile(r"^\[demo_client(?:-\d+)?\] ?(.*)$")
+_FAULT = re.compile(r"\[(?:ERROR|FATAL)\]|process has died")
+_PROGRESS = re.compile(r"^goal \d+/\d+ +\d+ s\b")
+
+
+def demo_command(
+    seed: Annotated[int, typer.Option(min=0, help="Draws the start and the three goals.")] = 0,
+    world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
+    results: Annotated[
+        Path, typer.Option(help="Folder for report.json, trajectory.png and demo.mp4.")
+    ] = Path("results/demo"),
+    bundle: Annotated[
+        Path | None, typer.Option(help="World model; default: the shipped one.")
+    ] = None,
+    robot: Annotated[
+        Path | None, typer.Option(help="Robot profile; default: config/robots/homebot.yaml.")
+    ] = None,
+) -> None:
+    """A simulated robot finds three places that it is shown only as photographs.
+
+    Ends with 0 if it reached all of them (report.json says how), else with 1.
+    """
+    arguments = {"seed": str(seed), "world": str(world), "results": str(results.resolve())}
+    arguments |= {"bundle": str(bundle.resolve())} if bundle is not None else {}
+    arguments |= {"robot": str(robot.resolve())} if robot is not None else {}
+    try:
+        _run(arguments, results)
+    except WorkspaceError as error:
+        typer.echo(f"foresight demo: {error}", err=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo("stopped")
+        raise typer.Exit(130) from None
+    try:
+        reached = report.load(results)["all_reached"]
+    except ValueError:
+        typer.echo(
+            f"foresight demo: the demonstration ended without a report; all output of its nodes is "
+            f"in {results / LAUNCH_LOG}",
+            err=True,
+        )
+        raise typer.Exit(1) from None
+    raise typer.Exit(0 if reached else 1)
+
+
+def report_command(
+    results: Annotated[Path, typer.Argument(help="Folder of a demonstration.")] = Path(
+        "results/demo"
+    ),
+) -> None:
+    """Show the report of the last demonstration."""
+    try:
+        content = report.load(results)
+    except ValueError as error:
+        typer.echo(f"foresight report: {error}", err=True)
+        raise typer.Exit(1) from None
+    console = Console()
+    console.print(report.table(content))
+    if content.get("failure"):
+        console.print(content["failure"], style="red")
+
+
+def _run(arguments: dict[str, str], results: Path) -> None:
+    """Run demo.launch.py: its client speaks to the terminal, all go to a log by the report."""
+    results.mkdir(parents=True, exist_ok=True)
+    for name in (report.REPORT, "trajectory.png", "demo.mp4"):
+        (results / name).unlink(missing_ok=True)
+    file = find_workspace().parent / "launch" / "demo.launch.py"
+    terminal = sys.stdout.isatty()
+    arguments["progress_period"] = "0.5" if terminal else "5.0"
+    command = [sys.executable, "-P", "-m", "foresight.workspace", "--", str(file)]
+    command += [f"{name}:={value}" for name, value in arguments.items()]
+    environment = launch_environment() | {"PYTHONUNBUFFERED": "1"}
+    # A domain of its own: another robot of this machine is neither heard nor moved.
+    environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    if terminal:
+        width = shutil.get_terminal_size().columns
+        environment |= {"FORCE_COLOR": "1", "COLUMNS": str(width)}
+    typer.echo(f"starting on ROS_DOMAIN_ID {environment['ROS_DOMAIN_ID']} ...")
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Signals reach the launch from here only; it brings its nodes down in order.
+        start_new_session=True,
+    )
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with (results / LAUNCH_LOG).open("w", encoding="utf-8") as log:
+            assert process.stdout is not None
+            _relay(process.stdout, log, terminal)
+    finally:
+        _stop(process)
+
+
+def _relay(lines: IO[str], log: IO[str], terminal: bool) -> None:
+    """Show the client's lines and faults; on a terminal one line of progress replaces the last."""
+    live = False
+    for line in lines:
+        log.write(line)
+        log.flush()
+        text = line.rstrip("\n")
+        spoken = _CLIENT.match(text)
+        if spoken is not None:
+            text = spoken.group(1)
+        elif not _FAULT.search(text):
+            continue
+        passing = terminal and _PROGRESS.match(text) is not None
+        sys.stdout.write(("\r\x1b[K" if live else "") + text + ("" if passing else "\n"))
+        sys.stdout.flush()
+        live = passing
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End the launch and all that it started, if it still runs."""
+    if process.poll() is not None:
+        return
+    # The end of its output means that it is about to end by itself.
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
