@@ -55,9 +55,9 @@ class DeclareLaunchArgument(Action):
     ) -> None:
         super().__init__(**kwargs)
         if choices is not None and not choices:
-            raise ValueError(f"launch argument '{name}': choices must not be empty")
+            raise RuntimeError(f"launch argument '{name}': choices must not be empty")
         if choices and isinstance(default_value, str) and default_value not in choices:
-            raise ValueError(
+            raise RuntimeError(
                 f"launch argument '{name}': the default '{default_value}' is none of its choices: "
                 f"{', '.join(choices)}"
             )

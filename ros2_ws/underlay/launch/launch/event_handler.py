@@ -20,6 +20,8 @@ def as_entities(entities: SomeEntities | None) -> list[LaunchDescriptionEntity]:
         return []
     if isinstance(entities, LaunchDescriptionEntity):
         return [entities]
+    if not isinstance(entities, Iterable):
+        raise TypeError(f"expected launch actions or None, got {entities!r}")
     found = [entity for entity in entities if entity is not None]
     for entity in found:
         if not isinstance(entity, LaunchDescriptionEntity):

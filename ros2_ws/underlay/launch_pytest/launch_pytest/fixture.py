@@ -52,8 +52,8 @@ def finish(service: LaunchService, auto_shutdown: bool = True) -> None:
     """End a launch, and wait for its end; AssertionError if it failed."""
     if auto_shutdown:
         service.shutdown(force_sync=True)
-    if service.event_loop is not None and not service.event_loop.is_closed():
-        code = service.event_loop.run_until_complete(service.task)
+    if service.task is not None and not service.task.get_loop().is_closed():
+        code = service.task.get_loop().run_until_complete(service.task)
         assert code == 0, f"the launch ended with code {code}: its log says why"
 
 
