@@ -11,8 +11,6 @@ from pathlib import Path
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
-from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Observation, Plan
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionServer, GoalResponse
@@ -25,6 +23,8 @@ from sensor_msgs.msg import CameraInfo
 from foresight.robot import RobotProfile
 from foresight.sim import tasks
 from foresight.sim.apartment import Apartment, free_space
+from foresight_interfaces.action import NavigateToImage
+from foresight_interfaces.msg import Observation, Plan
 
 PROFILE = RobotProfile.load(Path(__file__).parents[2] / "config/robots/homebot.yaml")
 LOOK_M = 0.2

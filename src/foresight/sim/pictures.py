@@ -35,7 +35,7 @@ VIDEO_SPEED = 2
 """How much faster than real time the video runs, at the rate that frames were logged."""
 _PANEL_PX, _GAP_PX, _HEAD_PX, _FOOT_PX = 360, 16, 52, 74
 _BACKDROP, _PALE, _BRIGHT = (20, 23, 28), (150, 158, 170), (236, 239, 244)
-_HOLD_FRAMES = 12  # the end of a leg stands still for this long
+HOLD_FRAMES = 12  # the end of a leg stands still for this long
 
 
 # ----- the apartment from above -----------------------------------------------------------------
@@ -285,7 +285,7 @@ class _Canvas:
         for frame, following in zip(frames, [*frames[1:], None], strict=True):
             last = following is None or following.goal != frame.goal
             picture = self._compose(frame, last)
-            for _ in range(_HOLD_FRAMES if last else 1):
+            for _ in range(HOLD_FRAMES if last else 1):
                 yield picture
 
     def _compose(self, frame: Frame, last: bool) -> np.ndarray:

@@ -230,7 +230,7 @@ class DemoLog:
         leg = self.legs[index]
         occupied = self.apartment.occupied(CELL_M)
         errors = pose_error(leg.final_pose, leg.goal) if leg.final_pose is not None else None
-        taken = [stamp for stamp in self._captured if leg.begin_ns <= stamp <= leg.end_ns]
+        taken = [stamp for stamp in self._captured if leg.begin_ns < stamp <= leg.end_ns]
         return {
             "goal": index + 1,
             "reached": leg.reached,

@@ -1,0 +1,169 @@
+"""The demonstration's report: what is counted, and that picture and video can be looked at."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from rich.console import Console
+from typer import Typer
+from typer.testing import CliRunner
+
+from foresight.robot import RobotProfile
+from foresight.sim import demo, report, tasks
+from foresight.sim.apartment import Apartment
+from foresight.sim.report import DemoLog
+from foresight.sim.tasks import Pose
+
+PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
+EPOCH_NS = 1_700_000_000_000_000_000
+SENT_NS = EPOCH_NS + 7_000_000_000  # the system's clock is not the simulation's
+MS = 1_000_000
+
+
+def picture(shade: int) -> np.ndarray:
+    image = np.full((PROFILE.camera.height, PROFILE.camera.width, 3), shade, np.uint8)
+    image[60:120, 80:160, 0] = 255 - shade
+    return image
+
+
+def stop(goal: Pose, off_m: float = 0.1, turned_deg: float = 10.0) -> Pose:
+    return goal[0] + off_m, goal[1], goal[2] + math.radians(turned_deg)
+
+
+@pytest.fixture
+def log() -> DemoLog:
+    """Three goals: found, missed by its heading, never sent."""
+    home = Apartment(0)
+    start, goals = tasks.demo_task(home, PROFILE, seed=1)
+    log = DemoLog(
+        home, PROFILE, 1, start, [(goal, picture(60 + 40 * k)) for k, goal in enumerate(goals)]
+    )
+    at_ms, here = 0, start
+    for index, final in enumerate((stop(goals[0]), stop(goals[1], turned_deg=40.0))):
+        log.clock(EPOCH_NS + at_ms * MS, SENT_NS + at_ms * MS)
+        log.moved(EPOCH_NS + at_ms * MS, here)
+        log.begin(index)
+        for k in range(20):
+            at_ms += 100
+            share = (k + 1) / 20
+            stamp = EPOCH_NS + at_ms * MS
+            log.clock(stamp, SENT_NS + at_ms * MS)
+            log.moved(stamp, tuple(a + share * (b - a) for a, b in zip(here, final, strict=True)))
+            log.captured(stamp)
+            if k != 5:
+                log.observed(stamp)
+            if k % 2:
+                log.saw(stamp, picture(5 * k))
+            log.planned(stamp, SENT_NS + (at_ms + 40) * MS)
+            log.commanded(SENT_NS + (at_ms + 30) * MS)  # of the plan before: does not count
+            log.commanded(SENT_NS + (at_ms + 50 + k) * MS)
+            log.commanded(SENT_NS + (at_ms + 90) * MS)
+            log.planning_took([20.0 + k])
+            log.expects(1.0 - share)
+            log.bumped(k in (7, 8))
+        log.finish("REACHED" if index == 0 else "TIMED_OUT", "a sentence", 1.25)
+        log.end()
+        here = final
+    log.bundle_digest = "ab" * 32
+    return log
+
+
+def test_a_goal_counts_by_where_the_robot_came_to_rest(log: DemoLog) -> None:
+    summary = log.report()
+    first, second, third = summary["goals"]
+    assert (summary["goals_reached"], summary["all_reached"]) == (1, False)
+    assert first["reached"] and first["code"] == "REACHED"
+    assert first["final_distance_m"] == pytest.approx(0.1, abs=1e-3)
+    assert first["final_heading_error_deg"] == pytest.approx(10.0, abs=0.1)
+    assert not second["reached"] and second["final_heading_error_deg"] == pytest.approx(40.0)
+    assert not third["reached"] and third["code"] == "NOT_SENT"
+    assert third["final_distance_m"] is None and third["seconds"] is None
+    assert first["seconds"] == pytest.approx(2.0)
+
+
+def test_latencies_are_taken_between_the_senders_times(log: DemoLog) -> None:
+    first, _, third = log.report()["goals"]
+    assert first["plan_ms"] == {"p50": 29.5, "p95": pytest.approx(38.0, abs=0.1)}
+    # each plan's image was taken 50 + k ms before the first command that followed the plan
+    assert first["image_to_command_ms"] == {"p50": 59.5, "p95": pytest.approx(68.0, abs=0.1)}
+    assert third["plan_ms"] == {"p50": None, "p95": None}
+
+
+def test_a_plan_on_an_unknown_image_is_no_latency(log: DemoLog) -> None:
+    log.begin(2)
+    log.planned(log.now_ns + 1, SENT_NS)
+    log.commanded(SENT_NS + MS)
+    assert log.legs[2].image_to_command_ms == []
+
+
+def test_dropped_frames_and_bumps_are_counted(log: DemoLog) -> None:
+    summary = log.report()
+    assert [goal["frames_dropped"] for goal in summary["goals"]] == [1, 1, 0]
+    assert [goal["frames"] for goal in summary["goals"]] == [20, 20, 0]
+    assert summary["bumps"] == 2
+    assert summary["real_time_factor"] == 1.0
+
+
+def test_the_report_survives_its_file_and_fits_a_table(log: DemoLog, tmp_path: Path) -> None:
+    summary = log.report()
+    report.save(summary, tmp_path / "new")
+    assert report.load(tmp_path / "new") == json.loads(json.dumps(summary))
+    console = Console(width=112, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(report.table(report.load(tmp_path / "new")))
+    text = console.export_text()
+    assert "1 of 3 goals reached" in text and "0.10 m" in text and "timed out" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        (None, "No such file or directory; run `foresight demo` first"),
+        ("{", "not valid JSON"),
+        ("[1]", "not the report of a demonstration"),
+    ],
+)
+def test_a_report_that_is_none_is_refused_in_a_sentence(
+    tmp_path: Path, content: str | None, complaint: str
+) -> None:
+    if content is not None:
+        (tmp_path / report.REPORT).write_text(content)
+    app = Typer()
+    app.command()(demo.report_command)
+    result = CliRunner().invoke(app, [str(tmp_path)])
+    assert result.exit_code == 1
+    assert complaint in result.output and "report.json" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_the_picture_shows_floor_plan_paths_and_photographs(log: DemoLog, tmp_path: Path) -> None:
+    from foresight.sim import pictures
+
+    file = tmp_path / "new" / "trajectory.png"
+    pictures.draw_trajectory(log, file)
+    drawn = cv2.imread(str(file))
+    assert drawn is not None and drawn.shape[0] > 800 and drawn.shape[1] > 1200
+    for colour in pictures.COLOURS[:2]:  # of the two legs that were driven
+        bgr = [int(colour[at : at + 2], 16) for at in (5, 3, 1)]
+        assert (np.abs(drawn.astype(int) - bgr).max(-1) < 8).sum() > 500
+
+
+def test_the_video_plays_in_a_browser(log: DemoLog, tmp_path: Path) -> None:
+    from foresight.sim import pictures
+
+    file = tmp_path / "demo.mp4"
+    pictures.write_video(log, file, frames_per_s=5.0)
+    content = file.read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat"), "it must start before it is loaded"
+    with av.open(str(file)) as video:
+        stream = video.streams.video[0]
+        assert stream.codec_context.name == "h264" and stream.pix_fmt == "yuv420p"
+        assert stream.average_rate == 5 * pictures.VIDEO_SPEED
+        frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
+    assert len(frames) == 2 * (10 + pictures.HOLD_FRAMES - 1)
+    assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 5
