@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import domain_coordinator
@@ -19,11 +20,27 @@ ROOT = Path(__file__).parents[2]
 _candidates = itertools.count(os.getpid())
 
 
+@contextmanager
+def _own_domain() -> Iterator[int]:
+    with (
+        domain_coordinator.domain_id(lambda: next(_candidates) % 100 + 1) as number,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setenv("ROS_DOMAIN_ID", str(number))
+        yield number
+
+
 @pytest.fixture
-def domain(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+def domain() -> Iterator[int]:
     """A ROS domain for this test alone; what it launches inherits it."""
-    with domain_coordinator.domain_id(lambda: next(_candidates) % 100 + 1) as number:
-        monkeypatch.setenv("ROS_DOMAIN_ID", str(number))
+    with _own_domain() as number:
+        yield number
+
+
+@pytest.fixture(scope="module")
+def module_domain() -> Iterator[int]:
+    """A ROS domain for the tests of a module, which share one launch."""
+    with _own_domain() as number:
         yield number
 
 
@@ -39,6 +56,12 @@ def bench(domain: int) -> Iterator[Bench]:
 def passthrough(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle whose graphs a test can follow by hand, see `passthrough`."""
     return write(tmp_path_factory.mktemp("bundles") / "passthrough")
+
+
+@pytest.fixture(scope="session")
+def apartment() -> Path:
+    """The shipped bundle, or the one that FORESIGHT_BUNDLE names."""
+    return Path(os.environ.get("FORESIGHT_BUNDLE", ROOT / "models" / "apartment"))
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,212 @@
+"""The whole graph on the simulated robot, with the shipped bundle; all tests share one launch."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import launch_pytest
+import numpy as np
+import pytest
+from harness import Bench
+from launch import LaunchDescription
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessStart
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_pytest.actions import ReadyToTest
+from nav_msgs.msg import Odometry
+from rclpy.action import ActionClient
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+
+from foresight.robot import RobotProfile
+from foresight.sim import tasks
+from foresight.sim.apartment import Apartment
+from foresight.sim.robot import Simulator
+from foresight_interfaces.action import NavigateToImage
+from foresight_interfaces.msg import Status
+from foresight_node.messages import LATCHED
+
+pytestmark = pytest.mark.timeout(180)
+
+Result = NavigateToImage.Result
+LAUNCH = Path(__file__).parents[2] / "launch"
+BRING_UP_S = 60.0
+DRIVE_S = 60.0
+MOVING_MPS = 0.05
+AT_REST = 0.01
+"""m/s and rad/s."""
+
+processes: dict[str, int] = {}
+"""Name in the launch -> process id, the latest one."""
+
+
+@pytest.fixture(scope="module")
+def task(homebot: Path) -> tasks.Task:
+    """The easiest of some near tasks: the least turning on the way and at its end."""
+    home, profile = Apartment(0), RobotProfile.load(homebot)
+    return min(tasks.sample_tasks(home, profile, "near", 20, seed=5), key=_turning)
+
+
+def _turning(task: tasks.Task) -> float:
+    (x, y, yaw), (goal_x, goal_y, goal_yaw) = task.start, task.goal
+    way = math.atan2(goal_y - y, goal_x - x)
+    return abs(math.remainder(way - yaw, math.tau)) + abs(math.remainder(goal_yaw - way, math.tau))
+
+
+@pytest.fixture(scope="module")
+def pictures(homebot: Path, task: tasks.Task) -> dict[str, Image]:
+    """What the camera sees at the task's goal, and back at its start."""
+    simulator = Simulator(Apartment(0), RobotProfile.load(homebot))
+    pictures = {}
+    for name, pose in (("goal", task.goal), ("start", task.start)):
+        simulator.reset(pose)
+        pixels = np.ascontiguousarray(simulator.render())
+        height, width = pixels.shape[:2]
+        picture = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+        picture.data = array("B", pixels.tobytes())
+        pictures[name] = picture
+    simulator.close()
+    return pictures
+
+
+@launch_pytest.fixture(scope="module")
+def graph(module_domain: int, task: tasks.Task, apartment: Path) -> LaunchDescription:
+    def include(name: str, **arguments: object) -> IncludeLaunchDescription:
+        return IncludeLaunchDescription(
+            PythonLaunchDescriptionSource(str(LAUNCH / f"{name}.launch.py")),
+            launch_arguments=[(key, str(value)) for key, value in arguments.items()],
+        )
+
+    def remember(event: Any, _context: Any) -> None:
+        processes[event.process_name.rsplit("-", 1)[0]] = event.pid
+
+    x, y, yaw = task.start
+    return LaunchDescription(
+        [
+            RegisterEventHandler(OnProcessStart(on_start=remember)),
+            include("simulation", start_x=x, start_y=y, start_yaw=yaw),
+            include("foresight", bundle=apartment, use_sim_time="true", use_respawn="true"),
+            ReadyToTest(),
+        ]
+    )
+
+
+class Robot:
+    """What a user of the graph sees and does."""
+
+    def __init__(self, domain: int) -> None:
+        self.bench = Bench(domain)
+        self.client = ActionClient(self.bench.peer, NavigateToImage, "navigate_to_image")
+        self.states: list[String] = self.bench.collect(String, "system_state", LATCHED)
+        self.statuses: list[Status] = self.bench.collect(Status, "status", LATCHED)
+        self.truth: list[Odometry] = self.bench.collect(Odometry, "ground_truth")
+        self.feedback: list[NavigateToImage.Feedback] = []
+
+    def close(self) -> None:
+        self.client.destroy()
+        self.bench.close()
+
+    @property
+    def pose(self) -> tuple[float, float, float]:
+        """The true one: m, m, rad."""
+        pose = self.truth[-1].pose.pose
+        return (
+            pose.position.x,
+            pose.position.y,
+            2 * math.atan2(pose.orientation.z, pose.orientation.w),
+        )
+
+    def is_active(self) -> bool:
+        return bool(self.states) and self.states[-1].data == "active"
+
+    def moves(self) -> bool:
+        twist = self.truth[-1].twist.twist
+        return abs(twist.linear.x) > MOVING_MPS
+
+    def rests(self) -> bool:
+        twist = self.truth[-1].twist.twist
+        return abs(twist.linear.x) < AT_REST and abs(twist.angular.z) < AT_REST
+
+    def send(self, picture: Image) -> Any:
+        """A goal's handle; the goal is accepted."""
+        self.bench.wait_for(self.client.server_is_ready)
+        self.feedback.clear()
+        future = self.client.send_goal_async(
+            NavigateToImage.Goal(image=picture, timeout_s=DRIVE_S),
+            feedback_callback=lambda message: self.feedback.append(message.feedback),
+        )
+        self.bench.wait_for(future.done)
+        assert future.result().accepted
+        return future.result()
+
+    def result(self, handle: Any, timeout_s: float) -> Any:
+        future = handle.get_result_async()
+        self.bench.wait_for(future.done, timeout_s)
+        return future.result().result
+
+    def seconds_until(self, condition: Callable[[], bool], timeout_s: float) -> float:
+        start = time.monotonic()
+        self.bench.wait_for(condition, timeout_s)
+        return time.monotonic() - start
+
+
+@pytest.fixture(scope="module")
+def robot(module_domain: int) -> Iterator[Robot]:
+    robot = Robot(module_domain)
+    yield robot
+    robot.close()
+
+
+@pytest.mark.launch(fixture=graph)
+def test_bring_up_to_active_at_rest(robot: Robot) -> None:
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    robot.bench.wait_for(lambda: robot.truth and robot.statuses)
+    assert robot.rests() and robot.statuses[-1].state != Status.DRIVING
+
+
+@pytest.mark.launch(fixture=graph)
+def test_a_goal_is_reached(robot: Robot, pictures: dict[str, Image], task: tasks.Task) -> None:
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    result = robot.result(robot.send(pictures["goal"]), DRIVE_S + 10)
+    assert result.code == Result.REACHED, result.message
+    assert tasks.reached(robot.pose, task.goal), f"{robot.pose} is not at {task.goal}"
+    assert 0.5 * task.path_m < result.distance_travelled_m < 3 * task.path_m + 1
+    assert robot.feedback and robot.feedback[-1].distance_travelled_m > 0
+    robot.bench.wait_for(robot.rests, 3.0)
+
+
+@pytest.mark.launch(fixture=graph)
+def test_a_cancelled_goal_leaves_the_robot_at_rest(
+    robot: Robot, pictures: dict[str, Image]
+) -> None:
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    handle = robot.send(pictures["start"])
+    robot.bench.wait_for(robot.moves, 20.0)
+    handle.cancel_goal_async()
+    assert robot.result(handle, 5.0).code == Result.CANCELLED
+    robot.bench.wait_for(robot.rests, 3.0)
+    robot.bench.wait_for(lambda: robot.statuses[-1].state == Status.HOLDING)
+
+
+@pytest.mark.launch(fixture=graph)
+def test_a_killed_planner_stops_the_robot_and_comes_back(
+    robot: Robot, pictures: dict[str, Image]
+) -> None:
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    robot.send(pictures["start"])
+    robot.bench.wait_for(robot.moves, 20.0)
+    before = processes["planning"]
+    os.kill(before, signal.SIGKILL)
+    # 1 s without a plan or a heartbeat, then the brakes
+    assert robot.seconds_until(robot.rests, 5.0) < 3.0
+    robot.bench.wait_for(lambda: not robot.is_active())
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    assert processes["planning"] != before
+    assert robot.rests()
