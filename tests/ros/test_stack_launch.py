@@ -1,0 +1,100 @@
+"""launch/foresight.launch.py: its arguments reach the nodes, and what is wrong is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import launch_pytest
+import pytest
+from harness import Bench
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_pytest.actions import ReadyToTest
+from rcl_interfaces.srv import GetParameters
+from std_msgs.msg import String
+
+from foresight_node.messages import LATCHED
+
+pytestmark = pytest.mark.timeout(120)
+
+FILE = Path(__file__).parents[2] / "launch" / "foresight.launch.py"
+BRING_UP_S = 60.0
+
+
+def stack(**arguments: object) -> IncludeLaunchDescription:
+    return IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(FILE)),
+        launch_arguments=[(key, str(value)) for key, value in arguments.items()],
+    )
+
+
+@launch_pytest.fixture
+def in_a_namespace(domain: int, passthrough: Path, tmp_path: Path) -> LaunchDescription:
+    parameters = tmp_path / "parameters.yaml"
+    parameters.write_text("/**/planning:\n  ros__parameters:\n    replan_period_s: 0.7\n")
+    arguments = {"namespace": "robot1", "params_file": parameters, "bundle": passthrough}
+    return LaunchDescription([stack(**arguments), ReadyToTest()])
+
+
+@launch_pytest.fixture
+def with_an_altered_bundle(domain: int, altered: Path) -> LaunchDescription:
+    return LaunchDescription([stack(bundle=altered), ReadyToTest()])
+
+
+@pytest.fixture
+def altered(passthrough: Path, tmp_path: Path) -> Path:
+    """A bundle whose encoder is not the one of its manifest."""
+    folder = tmp_path / "altered"
+    folder.mkdir()
+    for file in passthrough.iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    with (folder / "encoder.onnx").open("ab") as graph:
+        graph.write(b"\0")
+    return folder
+
+
+@pytest.fixture
+def peer(domain: int) -> Iterator[Bench]:
+    peer = Bench(domain)
+    yield peer
+    peer.close()
+
+
+@pytest.mark.launch(fixture=in_a_namespace)
+def test_a_namespace_moves_the_whole_robot(peer: Bench) -> None:
+    states: list[String] = peer.collect(String, "/robot1/system_state", LATCHED)
+    peer.wait_for(lambda: states and states[-1].data == "active", BRING_UP_S)
+    client = peer.peer.create_client(GetParameters, "/robot1/planning/get_parameters")
+    peer.wait_for(client.service_is_ready)
+    names = ["replan_period_s", "default_timeout_s", "use_sim_time"]
+    future = client.call_async(GetParameters.Request(names=names))
+    peer.wait_for(future.done)
+    period, timeout, sim_time = future.result().values
+    assert (period.double_value, timeout.double_value) == (0.7, 120.0)
+    assert not sim_time.bool_value
+    topics: dict[str, Any] = dict(peer.peer.get_topic_names_and_types())
+    ours = ("plan", "belief", "observation", "heartbeat", "diagnostics", "status", "cmd_vel")
+    assert all(f"/robot1/{topic}" in topics for topic in ours)
+    assert not any(f"/{topic}" in topics for topic in ours)
+
+
+@pytest.mark.launch(fixture=with_an_altered_bundle)
+def test_an_altered_bundle_keeps_everything_down(peer: Bench) -> None:
+    states: list[String] = peer.collect(String, "system_state", LATCHED)
+    peer.wait_for(lambda: states and states[-1].data == "failed", BRING_UP_S)
+    assert "active" not in [state.data for state in states]
+
+
+def test_a_missing_parameter_file_ends_the_launch(
+    domain: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = LaunchService()
+    service.include_launch_description(
+        LaunchDescription([stack(params_file=tmp_path / "absent.yaml")])
+    )
+    assert service.run() != 0
+    captured = capfd.readouterr()
+    assert "absent.yaml, which does not exist" in captured.out + captured.err
