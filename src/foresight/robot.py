@@ -51,7 +51,7 @@ class Camera(_Section):
 
 
 class Scan(_Section):
-    """A planar range scan over the full circle; beam 0 looks along +x, beams go counter-clockwise."""
+    """A planar scan over the full circle; beam 0 looks along +x, beams go counter-clockwise."""
 
     beams: int = Field(ge=8, le=4096)
     range_max_m: float = Field(gt=0.1, le=100)
@@ -87,11 +87,13 @@ class RobotProfile(_Section):
         path = Path(path)
         try:
             if path.stat().st_size > MAX_PROFILE_BYTES:
-                raise ProfileError(f"{path}: larger than {MAX_PROFILE_BYTES} bytes; no robot profile")
+                raise ProfileError(
+                    f"{path}: larger than {MAX_PROFILE_BYTES} bytes; no robot profile"
+                )
             content = yaml.safe_load(path.read_text(encoding="utf-8"))
         except OSError as error:
             raise ProfileError(
-                f"{path}: {error.strerror or error}; give the path of a YAML file as in config/robots/"
+                f"{path}: {error.strerror or error}; give a file such as config/robots/homebot.yaml"
             ) from error
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             reason = " ".join(str(error).split())

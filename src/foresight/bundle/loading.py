@@ -1,4 +1,4 @@
-"""Opening a bundle that may come from anywhere: sizes bounded, digests checked, nothing executed."""
+"""Opening a bundle from anywhere: sizes bounded, digests checked, nothing executed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def load(path: str | Path) -> Bundle:
         if digest != entry.sha256:
             raise BundleError(
                 f"{folder / entry.file}: sha256 is {digest[:12]}..., the manifest says "
-                f"{entry.sha256[:12]}...; the file is truncated or altered, restore it or export again"
+                f"{entry.sha256[:12]}...; it is truncated or altered; restore it or export again"
             )
         graphs[name] = data
     return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), graphs)
@@ -96,7 +96,7 @@ def _read(file: Path, limit: int) -> bytes:
         return file.read_bytes()
     except OSError as error:
         raise BundleError(
-            f"{file}: {error.strerror or error}; a bundle is a folder with {MANIFEST} and its graphs"
+            f"{file}: {error.strerror or error}; a bundle is a folder with {MANIFEST} and graphs"
         ) from error
 
 

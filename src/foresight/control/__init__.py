@@ -1,1 +1,1 @@
-"""What stands between a plan and the wheels: command limits, watchdogs, the safety state machine."""
+"""Between a plan and the wheels: command limits, watchdogs, the safety state machine."""

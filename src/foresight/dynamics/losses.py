@@ -1,4 +1,4 @@
-"""What the world model is trained on. No map and no true pose: images, odometry, bumper, commands."""
+"""What the world model is trained on: images, odometry, bumper, commands; no map, no true pose."""
 
 from __future__ import annotations
 
@@ -93,8 +93,12 @@ def _relation_losses(model: WorldModel, pose: Tensor, latent: Tensor) -> dict[st
         "displacement": functional.smooth_l1_loss(guess.float(), target),
         "close": 0.1
         * (
-            functional.binary_cross_entropy_with_logits(close.float(), torch.ones_like(close.float()))
-            + functional.binary_cross_entropy_with_logits(far.float(), torch.zeros_like(far.float()))
+            functional.binary_cross_entropy_with_logits(
+                close.float(), torch.ones_like(close.float())
+            )
+            + functional.binary_cross_entropy_with_logits(
+                far.float(), torch.zeros_like(far.float())
+            )
         ),
     }
 

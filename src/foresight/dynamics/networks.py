@@ -33,7 +33,10 @@ class Encoder(nn.Module):
         with torch.no_grad():
             features = self.convolutions(torch.zeros(2, 3, height, width)).shape[1]
         self.head = nn.Sequential(
-            nn.Linear(features, 512, bias=False), nn.BatchNorm1d(512), nn.ReLU(), nn.Linear(512, latent)
+            nn.Linear(features, 512, bias=False),
+            nn.BatchNorm1d(512),
+            nn.ReLU(),
+            nn.Linear(512, latent),
         )
 
     def forward(self, image: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ class Encoder(nn.Module):
 
 
 class Step(NamedTuple):
-    """One predicted step: latent (B, D), proprioception (B, P; bump as probability), bump logit (B,)."""
+    """One step on: latent (B, D), proprioception (B, P; bump: probability), bump logit (B,)."""
 
     latent: Tensor
     proprioception: Tensor
@@ -51,7 +54,7 @@ class Step(NamedTuple):
 
 
 class _FilmBlock(nn.Module):
-    """Residual layer whose gain and shift are set by motion and action (FiLM, Perez et al. 2018)."""
+    """Residual layer with gain and shift set by motion and action (FiLM, Perez et al. 2018)."""
 
     def __init__(self, width: int, condition: int) -> None:
         super().__init__()
@@ -70,6 +73,8 @@ class _FilmBlock(nn.Module):
 
 class Predictor(nn.Module):
     """Where an action leads: latent and proprioception one action later (residual)."""
+
+    scale: Tensor
 
     def __init__(self, latent: int = LATENT, width: int = 256, blocks: int = 2) -> None:
         super().__init__()
@@ -107,16 +112,16 @@ class PairNetwork(nn.Module):
         self.second = nn.Linear(latent, width, bias=False)
         self.gap = nn.Linear(latent, width, bias=False)
         self.rest = nn.Sequential(
-            nn.LayerNorm(width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, outputs)
+            nn.LayerNorm(width),
+            nn.ReLU(),
+            nn.Linear(width, width),
+            nn.ReLU(),
+            nn.Linear(width, outputs),
         )
 
     def forward(self, a: Tensor, b: Tensor) -> Tensor:
         """(..., D), (..., D) -> (..., outputs); b broadcasts against a."""
         return self.rest(self.first(a) + self.second(b) + self.gap((a - b).abs()))
-
-
-    displacement: Tensor
-    close_logit: Tensor
 
 
 class WorldModel(nn.Module):
@@ -140,6 +145,6 @@ class WorldModel(nn.Module):
         out = self.relation_net(a, b)
         return out[..., :4], out[..., 4]
 
-    def distance(self, a: Tensor, b: Tensor) -> Tensor:
-        """(..., D) x2 -> seconds from a to b (...), at least 0. Learned in log scale."""
-        return torch.expm1(nn.functional.softplus(self.distance_net(a, b)[..., 0]))
+    def distance_energy(self, a: Tensor, b: Tensor) -> Tensor:
+        """(..., D) x2 -> log1p(seconds from a to b) (...), at least 0."""
+        return nn.functional.softplus(self.distance_net(a, b)[..., 0])

@@ -75,7 +75,7 @@ def _next_report(reports: mp.Queue, processes: list) -> int:
             broken = [p for p in processes if p.exitcode not in (None, 0)]
             if broken:
                 raise RuntimeError(
-                    f"a collecting robot died (exit code {broken[0].exitcode}); its message is above"
+                    f"a collecting robot died (exit code {broken[0].exitcode}), see above"
                 ) from None
 
 
@@ -124,9 +124,7 @@ def record(
     )
 
 
-def _put_down(
-    apartment: Apartment, profile: RobotProfile, seed: int
-) -> tuple[float, float, float]:
+def _put_down(apartment: Apartment, profile: RobotProfile, seed: int) -> tuple[float, float, float]:
     free = free_space(apartment.occupied(), profile.footprint_radius_m + 0.15)
     rows, columns = np.nonzero(free)
     rng = np.random.default_rng([17, seed])

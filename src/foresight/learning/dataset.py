@@ -10,7 +10,6 @@ attributes: `version`, `period_s`, `robot` (profile name), `source` (which home,
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,21 +61,21 @@ def episode_files(folder: Path) -> list[Path]:
     return files
 
 
-def load_episodes(folder: Path) -> Iterator[Episode]:
-    """Read the episodes one by one.
+def load_episode(path: Path) -> Episode:
+    """Read one episode.
 
     Raises:
-        DatasetError: a file is damaged, of another version, or its arrays disagree in length.
+        DatasetError: the file is damaged, of another version, or its arrays disagree in length.
     """
-    for path in episode_files(folder):
-        try:
-            with h5py.File(path, "r") as file:
-                version = file.attrs.get("version")
-                if version != VERSION:
-                    raise DatasetError(f"{path}: version is {version}, expected {VERSION}")
-                episode = Episode(*(file[k][:] for k in ("image", "odometry", "command", "bump")))
-        except (OSError, KeyError) as error:
-            raise DatasetError(f"{path}: damaged ({error}); delete it and collect again") from error
-        if len({len(episode.image), len(episode.odometry), len(episode.command)}) != 1:
-            raise DatasetError(f"{path}: its arrays differ in length; delete it")
-        yield episode
+    names = ("image", "odometry", "command", "bump")
+    try:
+        with h5py.File(path, "r") as file:
+            version = file.attrs.get("version")
+            if version != VERSION:
+                raise DatasetError(f"{path}: version is {version}, expected {VERSION}")
+            arrays = [file[name][:] for name in names]
+    except (OSError, KeyError) as error:
+        raise DatasetError(f"{path}: damaged ({error}); delete it and collect again") from error
+    if len({len(array) for array in arrays}) != 1:
+        raise DatasetError(f"{path}: its arrays differ in length; delete it and collect again")
+    return Episode(*arrays)

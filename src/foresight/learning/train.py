@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
+from foresight import __version__
+from foresight.bundle.manifest import Calibration
 from foresight.dynamics.losses import Windows, world_model_loss
 from foresight.dynamics.networks import WorldModel
+from foresight.learning.calibrate import calibrate, encode_all
+from foresight.learning.dataset import episode_files
+from foresight.learning.distance import build_teacher, train_distance
 from foresight.learning.windows import Drives
 
 BATCH = 48
@@ -21,30 +27,85 @@ LEARNING_RATE = 6e-4
 WEIGHT_DECAY = 1e-4
 CHECKPOINT_STEPS = 250
 CHECKPOINT = "checkpoint.pt"
+TRAINED = "trained.pt"
+
+
+class TrainingError(ValueError):
+    """Training cannot start or its result cannot be read; the message names the file."""
 
 
 @dataclass
-class Quality:
-    """Prediction on drives not trained on; ratios below 1 beat the baseline.
+class Trained:
+    """What training leaves behind: networks, and what was measured on held-out drives."""
 
-    copy_last, shuffled: by number of actions ahead, the model's squared error over that of
-    repeating the last latent, and over its own with another drive's actions.
-    rank: effective rank of the latent. bump_auroc: of the one-action collision probability.
+    model: WorldModel
+    calibration: Calibration
+    metrics: dict[str, float]
+    training: dict[str, str | int | float]
+
+
+def train(
+    data: Path, out: Path, held_out: Path | None, steps: int, distance_steps: int, seed: int
+) -> Trained:
+    """The whole recipe: world model, then the distance head on its latents, then calibration.
+
+    Args:
+        data: recorded drives.
+        out: folder for checkpoints, the learning curve and the result; training resumes from it.
+        held_out: drives to measure on; None keeps every 16th episode of `data` out for it.
     """
+    files = episode_files(data)
+    kept = episode_files(held_out) if held_out else files[15::16] or files[-1:]
+    drives = Drives([file for file in files if file not in kept])
+    started = time.perf_counter()
+    model = train_world_model(drives, out, steps, seed)
+    latent = encode_all(model, drives.image)
+    teacher = build_teacher(model, drives, latent, seed=seed)
+    train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
+    calibration, quality = calibrate(model, Drives(kept))
+    training: dict[str, str | int | float] = {
+        "frames": len(drives),
+        "steps": steps,
+        "distance_steps": distance_steps,
+        "seed": seed,
+        "loop_closures": teacher.closures,
+        "minutes": round((time.perf_counter() - started) / 60, 1),
+        "code_version": __version__,
+    }
+    result = Trained(model, calibration, quality.metrics(), training)
+    save_trained(out, result)
+    return result
 
-    copy_last: dict[int, float]
-    shuffled: dict[int, float]
-    rank: float
-    bump_auroc: float
+
+def save_trained(out: Path, trained: Trained) -> None:
+    """Write weights and figures to `out`; `load_trained` reads them."""
+    state = {"model": trained.model.state_dict(), "calibration": trained.calibration.model_dump()}
+    _save(out / TRAINED, state | {"metrics": trained.metrics, "training": trained.training})
 
 
-def train_world_model(folder: Path, out: Path, steps: int, seed: int = 0) -> WorldModel:
-    """Train encoder, predictor and relation head; resumes from `out/checkpoint.pt`.
+def load_trained(folder: Path) -> Trained:
+    """Read what `train` left in a folder (weights only: no code is unpickled).
 
-    Ctrl-C stops after the step in hand and keeps a checkpoint.
+    Raises:
+        TrainingError: nothing usable is there.
     """
+    path = folder / TRAINED
+    try:
+        state = torch.load(path, weights_only=True)
+        model = WorldModel()
+        model.load_state_dict(state["model"])
+        calibration = Calibration(**state["calibration"])
+        return Trained(model.eval(), calibration, state["metrics"], state["training"])
+    except FileNotFoundError as error:
+        raise TrainingError(f"{path}: not there; run `foresight train --out {folder}`") from error
+    except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0]
+        raise TrainingError(f"{path}: damaged or of another version ({reason})") from error
+
+
+def train_world_model(drives: Drives, out: Path, steps: int, seed: int) -> WorldModel:
+    """Train encoder, predictor and relation head; resumes from `out/checkpoint.pt`."""
     out.mkdir(parents=True, exist_ok=True)
-    drives = Drives(folder)
     torch.manual_seed(seed)
     model = WorldModel()
     optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
@@ -65,7 +126,8 @@ def train_world_model(folder: Path, out: Path, steps: int, seed: int = 0) -> Wor
                 log.write(json.dumps({"step": step, "loss": total, **parts}) + "\n")
                 log.flush()
             if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == steps:
-                _save(out / CHECKPOINT, step + 1, model, optimiser)
+                state = {"step": step + 1, "model": model.state_dict()}
+                _save(out / CHECKPOINT, state | {"optimiser": optimiser.state_dict()})
     return model.eval()
 
 
@@ -95,13 +157,8 @@ def _with_lighting(windows: Windows, generator: torch.Generator) -> Windows:
     return windows
 
 
-def _save(
-    path: Path, step: int, model: WorldModel, optimiser: torch.optim.Optimizer | None = None
-) -> None:
+def _save(path: Path, state: dict[str, Any]) -> None:
     partial = path.with_suffix(".partial")
-    state = {"step": step, "model": model.state_dict()}
-    if optimiser is not None:
-        state["optimiser"] = optimiser.state_dict()
     torch.save(state, partial)
     partial.replace(path)
 
@@ -113,64 +170,3 @@ def _resume(path: Path, model: WorldModel, optimiser: torch.optim.Optimizer) -> 
     model.load_state_dict(state["model"])
     optimiser.load_state_dict(state["optimiser"])
     return int(state["step"])
-
-
-@torch.no_grad()
-def encode_all(model: WorldModel, image: Tensor, batch: int = 512) -> Tensor:
-    """Latents (T, D) of frames (T, h, w, 3)."""
-    model.eval()
-    return torch.cat([model.encoder(part) for part in image.split(batch)])
-
-
-@torch.no_grad()
-def assess(model: WorldModel, drives: Drives, count: int = 1500, seed: int = 5) -> Quality:
-    """Measure `Quality` on `count` windows of drives that were not trained on."""
-    generator = torch.Generator().manual_seed(seed)
-    starts = drives.starts[torch.randint(len(drives.starts), (count,), generator=generator)]
-    windows = drives.windows(starts)
-    latent = encode_all(model, windows.image.flatten(0, 1)).view(count, drives.steps + 1, -1)
-    wrong = windows.action[torch.randperm(count, generator=generator)]
-    right_error, logit = _rollout_errors(model, latent, windows.proprioception[:, 0], windows.action)
-    wrong_error, _ = _rollout_errors(model, latent, windows.proprioception[:, 0], wrong)
-    copy_error = (latent[:, 1:] - latent[:, :1]).square().mean((0, 2))
-    ahead = range(1, drives.steps + 1)
-    singular = torch.linalg.svdvals(latent[:, 0] - latent[:, 0].mean(0))
-    share = singular / singular.sum()
-    return Quality(
-        {k: float(right_error[k - 1] / copy_error[k - 1]) for k in ahead},
-        {k: float(right_error[k - 1] / wrong_error[k - 1]) for k in ahead},
-        float(torch.exp(-(share * (share + 1e-12).log()).sum())),
-        auroc(logit, windows.bump[:, 0]),
-    )
-
-
-def _rollout_errors(
-    model: WorldModel, latent: Tensor, body: Tensor, action: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Squared error per step ahead (K,), and the first step's bump logits (B,)."""
-    state, errors, logits = latent[:, 0], [], []
-    for k in range(action.shape[1]):
-        step = model.predictor(state, body, action[:, k])
-        state, body = step.latent, step.proprioception
-        errors.append((state - latent[:, k + 1]).square().mean())
-        logits.append(step.bump_logit)
-    return torch.stack(errors), logits[0]
-
-
-def auroc(score: Tensor, label: Tensor) -> float:
-    """Area under the ROC curve of a score (N,) for labels (N,) in {0, 1}; NaN with one class."""
-    positive = label > 0.5
-    n_positive, n_negative = int(positive.sum()), int((~positive).sum())
-    if n_positive == 0 or n_negative == 0:
-        return math.nan
-    rank = score.argsort().argsort().double() + 1
-    return float((rank[positive].sum() - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
-
-
-def report(quality: Quality) -> str:
-    """The figures on one line each."""
-    ratios = [f"{k}: {quality.copy_last[k]:.3f}/{quality.shuffled[k]:.3f}" for k in (1, 2, 4, 8)]
-    return (
-        f"error ratio copy-last/shuffled by actions ahead: {', '.join(ratios)}; "
-        f"effective rank {quality.rank:.1f}; bump AUROC {quality.bump_auroc:.3f}"
-    )

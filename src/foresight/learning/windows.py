@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from foresight.dynamics.losses import Windows
-from foresight.learning.dataset import load_episodes
+from foresight.learning.dataset import load_episode
 
 
 class Drives:
@@ -18,14 +19,15 @@ class Drives:
     One action is `ticks` frames long; `steps` actions make a window.
     """
 
-    def __init__(self, folder: Path, ticks: int = 5, steps: int = 8) -> None:
-        episodes = list(load_episodes(folder))
+    def __init__(self, files: Sequence[Path], ticks: int = 5, steps: int = 8) -> None:
+        episodes = [load_episode(file) for file in files]
         self.ticks, self.steps = ticks, steps
         self.image = torch.from_numpy(np.concatenate([e.image for e in episodes]))
         odometry = np.concatenate([e.odometry for e in episodes])
         bump = np.concatenate([e.bump for e in episodes]).astype(np.float32)
         self.pose = torch.from_numpy(odometry[:, :3].copy())
         self.proprioception = torch.from_numpy(np.concatenate([odometry[:, 3:], bump[:, None]], 1))
+        self._presses = torch.cat([torch.zeros(1), self.proprioception[:, 2].cumsum(0)])
         command = np.concatenate([e.command for e in episodes])
         self.action, self.bump = _per_action(command, bump, ticks)
         lengths = [len(e) for e in episodes]
@@ -38,6 +40,10 @@ class Drives:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def free_between(self, first: Tensor, last: Tensor) -> Tensor:
+        """Whether the bumper stayed free from frame `first` to frame `last` (any equal shapes)."""
+        return self._presses[last + 1] == self._presses[first]
 
     def windows(self, starts: Tensor) -> Windows:
         """The windows (B,) that begin at these frames."""

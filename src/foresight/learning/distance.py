@@ -1,0 +1,212 @@
+"""How many seconds from here to there: learned from the robot's own driving.
+
+Euclidean distance between latents misleads, so the planner uses a learned one. Its teacher is a
+graph over recorded frames: edges join frames that the robot drove between, and frames that the
+relation head recognises as neighbours although they were visited at other times (loop closures,
+checked in both directions). Shortest paths through that graph become the regression target, as in
+search on the replay buffer (Eysenbach et al. 2019). Odometry only; no map, no true pose.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.progress import track
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import dijkstra
+from torch import Tensor
+from torch.nn import functional
+
+from foresight.dynamics.losses import displacement
+from foresight.dynamics.networks import WorldModel
+from foresight.learning.windows import Drives
+
+NODE_TICKS = 4
+NEIGHBOURS = 12
+_CRUISE_MPS, _REVERSE_MPS, _TURN_RADPS = 0.4, 0.18, 1.1
+_SLACK_M = 0.12  # below this, turning towards a point makes no sense
+
+
+def travel_seconds(offset: Tensor) -> Tensor:
+    """Time to reach a displacement (..., 4: x m, y m, sin yaw, cos yaw) over free floor, (...) s.
+
+    Turn, drive, turn, forwards or in reverse, whichever is quicker.
+    """
+    x, y = offset[..., 0], offset[..., 1]
+    yaw = torch.atan2(offset[..., 2], offset[..., 3])
+    gap = torch.hypot(x, y)
+    share = gap.square() / (gap.square() + _SLACK_M**2)
+    bearing = torch.atan2(y, x)
+
+    def manoeuvre(heading: Tensor, speed: float) -> Tensor:
+        turns = _wrap(heading).abs() + _wrap(yaw - heading).abs()
+        return gap / speed + (share * turns + (1 - share) * yaw.abs()) / _TURN_RADPS
+
+    forwards = manoeuvre(bearing, _CRUISE_MPS)
+    return torch.minimum(forwards, manoeuvre(bearing + math.pi, _REVERSE_MPS))
+
+
+def _wrap(angle: Tensor) -> Tensor:
+    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+
+
+@dataclass
+class Teacher:
+    """Seconds (G, N) from every node to G goals (inf: no way known), with the frames of both."""
+
+    nodes: Tensor
+    goals: Tensor
+    seconds: Tensor
+    closures: int
+
+
+@torch.no_grad()
+def build_teacher(
+    model: WorldModel, drives: Drives, latent: Tensor, goals: int = 1200, seed: int = 0
+) -> Teacher:
+    """Join the recorded frames into a graph and search it.
+
+    Args:
+        latent: (T, D) of all frames of `drives`.
+    """
+    nodes = torch.arange(0, len(drives), NODE_TICKS)
+    driven = _driven_edges(drives, nodes)
+    closures = _loop_closures(model, latent[nodes], drives.episode[nodes])
+    rows, columns, seconds = (torch.cat(parts) for parts in zip(driven, closures, strict=True))
+    graph = _sparse_minimum(rows, columns, seconds, len(nodes))
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(nodes), generator=generator)[:goals]
+    reverse = graph.T.tocsr()  # from the goal backwards: time from everywhere to the goal
+    found = [
+        dijkstra(reverse, indices=part.numpy()).astype(np.float32)
+        for part in track(chosen.split(50), "shortest ways")
+    ]
+    return Teacher(nodes, nodes[chosen], torch.from_numpy(np.concatenate(found)), len(closures[0]))
+
+
+def _driven_edges(drives: Drives, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Both ways between nodes up to three apart, unless a bump made the wheels slip between."""
+    index = torch.arange(len(nodes))
+    parts = []
+    for hop in (1, 2, 3):
+        a, b = index[:-hop], index[hop:]
+        free = drives.free_between(nodes[a], nodes[b])
+        same = drives.episode[nodes[a]] == drives.episode[nodes[b]]
+        a, b = a[free & same], b[free & same]
+        there = displacement(drives.pose[nodes[a]], drives.pose[nodes[b]])
+        back = displacement(drives.pose[nodes[b]], drives.pose[nodes[a]])
+        parts += [(a, b, travel_seconds(there)), (b, a, travel_seconds(back))]
+    return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
+
+
+def _loop_closures(
+    model: WorldModel, latent: Tensor, episode: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Edges between look-alikes that the relation head places close by, both ways alike."""
+    scaled = latent / latent.std(0)
+    norms = scaled.square().sum(1)
+    found = []
+    for part in track(torch.arange(len(latent)).split(500), "loop closures"):
+        gap = norms[None] - 2 * scaled[part] @ scaled.T
+        near_in_time = (part[:, None] - torch.arange(len(latent))[None]).abs() < 25
+        gap[near_in_time & (episode[part][:, None] == episode[None])] = torch.inf
+        match = gap.topk(NEIGHBOURS, largest=False).indices
+        a, b = part.repeat_interleave(NEIGHBOURS), match.flatten()
+        there, close_there = model.relation(latent[a], latent[b])
+        back, close_back = model.relation(latent[b], latent[a])
+        sure = (torch.minimum(close_there, close_back) > 2.0) & (_round_trip_m(there, back) < 0.15)
+        sure &= torch.hypot(there[:, 0], there[:, 1]) < 0.6
+        found.append((a[sure], b[sure], travel_seconds(there)[sure] + 0.1))
+        found.append((b[sure], a[sure], travel_seconds(back)[sure] + 0.1))
+    return tuple(torch.cat(columns) for columns in zip(*found, strict=True))  # type: ignore[return-value]
+
+
+def _round_trip_m(there: Tensor, back: Tensor) -> Tensor:
+    """How far from the start one ends after `there` and then `back` (..., 4): m, plus 0.3 m/rad."""
+    yaw = torch.atan2(there[..., 2], there[..., 3])
+    cos, sin = yaw.cos(), yaw.sin()
+    x = there[..., 0] + cos * back[..., 0] - sin * back[..., 1]
+    y = there[..., 1] + sin * back[..., 0] + cos * back[..., 1]
+    turn = _wrap(yaw + torch.atan2(back[..., 2], back[..., 3]))
+    return torch.hypot(x, y) + 0.3 * turn.abs()
+
+
+def _sparse_minimum(rows: Tensor, columns: Tensor, seconds: Tensor, size: int) -> csr_matrix:
+    """Adjacency matrix that keeps the quickest of parallel edges."""
+    order = torch.argsort(seconds, descending=True)
+    key = rows[order] * size + columns[order]
+    unique, inverse = torch.unique(key, return_inverse=True)
+    value = torch.full((len(unique),), torch.inf)
+    value.scatter_reduce_(0, inverse, seconds[order].clamp(min=1e-3), "amin")
+    return csr_matrix(
+        (value.numpy(), ((unique // size).numpy(), (unique % size).numpy())), shape=(size, size)
+    )
+
+
+def train_distance(
+    model: WorldModel,
+    drives: Drives,
+    latent: Tensor,
+    teacher: Teacher,
+    steps: int,
+    batch: int = 1024,
+    seed: int = 0,
+) -> float:
+    """Fit the distance head to the teacher on frozen latents; returns the last mean loss.
+
+    Half of the pairs come from the graph, balanced over near and far; half are short drives, whose
+    time follows from odometry directly. Latent noise makes the head tolerate predicted latents.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    parameters = list(model.distance_net.parameters())
+    optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 2e-5)
+    spread = latent.std(0)
+    finite = torch.where(torch.isfinite(teacher.seconds), teacher.seconds, torch.inf)
+    by_distance = finite.argsort(1)
+    reach = torch.isfinite(finite).sum(1)
+    recent: list[float] = []
+    for _ in track(range(steps), "distance head"):
+        far = _graph_pairs(teacher, by_distance, reach, batch // 2, generator)
+        near = _driven_pairs(drives, batch // 2, generator)
+        start, end, target = (torch.cat(parts) for parts in zip(far, near, strict=True))
+        noise = 0.25 * spread * torch.rand(batch, 1, generator=generator)
+        a = latent[start] + noise * torch.randn(batch, len(spread), generator=generator)
+        energy = model.distance_energy(a, latent[end])
+        loss = functional.smooth_l1_loss(energy, torch.log1p(target), beta=0.1)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        recent = [*recent[-199:], float(loss.detach())]
+    return float(np.mean(recent))
+
+
+def _graph_pairs(
+    teacher: Teacher, by_distance: Tensor, reach: Tensor, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(start frame, goal frame, seconds), drawn log-uniformly in distance rank and uniformly."""
+    goal = torch.randint(len(teacher.goals), (count,), generator=generator)
+    u = torch.rand(count, generator=generator)
+    limit = reach[goal].double()
+    log_rank = torch.exp(u * torch.log(limit)) - 1
+    rank = torch.where(torch.rand(count, generator=generator) < 0.5, log_rank, u * (limit - 1))
+    node = by_distance[goal, rank.long()]
+    return teacher.nodes[node], teacher.goals[goal], teacher.seconds[goal, node]
+
+
+def _driven_pairs(
+    drives: Drives, count: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(start frame, end frame, seconds) up to 1.5 s apart, in both orders, no bump between."""
+    pick = torch.randint(len(drives.starts), (4 * count,), generator=generator)
+    start = drives.starts[pick]
+    end = start + torch.randint(16, (4 * count,), generator=generator)
+    free = drives.free_between(start, end)
+    start, end = start[free][:count], end[free][:count]
+    swap = torch.rand(len(start), generator=generator) < 0.5
+    start, end = torch.where(swap, end, start), torch.where(swap, start, end)
+    return start, end, travel_seconds(displacement(drives.pose[start], drives.pose[end]))

@@ -1,0 +1,202 @@
+"""`foresight export`: trained networks -> a bundle of ONNX graphs, checked against PyTorch."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+import yaml
+from torch import Tensor, nn
+
+from foresight import bundle
+from foresight.bundle.manifest import (
+    ActionSpec,
+    GraphFile,
+    ImageSpec,
+    Manifest,
+    PlannerSpec,
+)
+from foresight.dynamics.networks import ACTION, LATENT, PROPRIOCEPTION, WorldModel
+from foresight.learning.train import Trained, load_trained
+from foresight.planning.optimiser import Optimiser, Settings
+from foresight.robot import RobotProfile
+
+PARITY = 1e-3
+
+
+class ExportError(RuntimeError):
+    """The exported graph does not compute what the networks compute."""
+
+
+def export_trained(checkpoint: Path, out: Path, robot: Path) -> Manifest:
+    """Export what `foresight train` left in a folder, for the robot of a profile.
+
+    Raises:
+        TrainingError: nothing usable is in `checkpoint`.
+        ProfileError: the robot profile is wrong.
+        ExportError: a graph disagrees with PyTorch.
+    """
+    trained = load_trained(checkpoint)
+    profile = RobotProfile.load(robot)
+    limits = profile.limits
+    return export_bundle(
+        trained,
+        out,
+        image=ImageSpec(hfov_deg=profile.camera.hfov_deg),
+        action=ActionSpec(
+            low=(limits.linear_min_mps, -limits.angular_max_radps),
+            high=(limits.linear_max_mps, limits.angular_max_radps),
+        ),
+        settings=Settings(),
+        robot=profile.name,
+    )
+
+
+class _Dynamics(nn.Module):
+    """The predictor, with the step's displacement decoded."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(
+        self, latent: Tensor, proprioception: Tensor, action: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        step = self.model.predictor(latent, proprioception, action)
+        offset, _ = self.model.relation(latent, step.latent)
+        yaw = torch.atan2(offset[:, 2], offset[:, 3])
+        displacement = torch.cat([offset[:, :2], yaw[:, None]], 1)
+        return step.latent, step.proprioception, step.proprioception[:, -1], displacement
+
+
+def export_bundle(
+    trained: Trained,
+    out: Path,
+    *,
+    image: ImageSpec,
+    action: ActionSpec,
+    settings: Settings,
+    robot: str,
+) -> Manifest:
+    """Write a bundle to `out`; an older one there is replaced only when the new one is complete.
+
+    Raises:
+        ExportError: a graph disagrees with PyTorch by more than PARITY.
+    """
+    out = Path(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        model = trained.model.float().eval()
+        graphs = {
+            "encoder": _export_encoder(model, image, partial),
+            "dynamics": _export_dynamics(model, partial),
+            "planner": _export_planner(model, action, settings, partial),
+        }
+        manifest = Manifest(
+            name=out.name,
+            robot=robot,
+            image=image,
+            action=action,
+            latent_size=LATENT,
+            planner=PlannerSpec(
+                samples=settings.samples,
+                iterations=settings.iterations,
+                horizon=settings.horizon,
+                elites=settings.elites,
+            ),
+            graphs=graphs,
+            calibration=trained.calibration,
+            training=trained.training,
+            metrics=trained.metrics,
+        )
+        text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False)
+        (partial / bundle.loading.MANIFEST).write_text(text, encoding="utf-8")
+        bundle.load(partial)
+        partial.chmod(0o755)
+        if out.exists():
+            shutil.rmtree(out)
+        os.replace(partial, out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return manifest
+
+
+def _export_encoder(model: WorldModel, image: ImageSpec, folder: Path) -> GraphFile:
+    picture = torch.randint(0, 256, (2, image.height, image.width, 3), dtype=torch.uint8)
+    return _export(model.encoder, (picture,), ["image"], ["latent"], folder / "encoder.onnx", True)
+
+
+def _export_dynamics(model: WorldModel, folder: Path) -> GraphFile:
+    inputs = (torch.randn(2, LATENT), torch.zeros(2, PROPRIOCEPTION), torch.zeros(2, ACTION))
+    names = ["latent", "proprioception", "action"]
+    outputs = ["next_latent", "next_proprioception", "collision", "displacement"]
+    return _export(_Dynamics(model), inputs, names, outputs, folder / "dynamics.onnx", True)
+
+
+def _export_planner(
+    model: WorldModel, action: ActionSpec, settings: Settings, folder: Path
+) -> GraphFile:
+    optimiser = Optimiser(model, list(action.low), list(action.high), settings).eval()
+    plan = (settings.horizon, ACTION)
+    inputs = (
+        torch.randn(1, LATENT),
+        torch.zeros(1, PROPRIOCEPTION),
+        torch.randn(1, LATENT),
+        torch.zeros(1, *plan),
+        0.2 * torch.randn(settings.proposals, *plan),
+        torch.randn(settings.iterations, settings.samples - 1, *plan),
+    )
+    names = ["latent", "proprioception", "goal", "warm_start", "proposals", "noise"]
+    outputs = ["actions", "energy", "latents", "collision", "gap", "relation"]
+    return _export(optimiser, inputs, names, outputs, folder / "planner.onnx", False)
+
+
+def _export(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    names: list[str],
+    outputs: list[str],
+    file: Path,
+    any_batch: bool,
+) -> GraphFile:
+    batch = {0: torch.export.Dim("batch", min=1, max=4096)}
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            module,
+            inputs,
+            str(file),
+            input_names=names,
+            output_names=outputs,
+            dynamic_shapes=tuple(batch for _ in inputs) if any_batch else None,
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+            optimize=True,
+        )
+        _check_parity(module, inputs, names, file)
+    return GraphFile(file=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def _check_parity(
+    module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], file: Path
+) -> None:
+    session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    found = session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})
+    expected = module(*inputs)
+    expected = expected if isinstance(expected, tuple) else (expected,)
+    for output, a, b in zip(session.get_outputs(), found, expected, strict=True):
+        gap = float(np.abs(a - b.numpy()).max())
+        if not gap < PARITY:
+            raise ExportError(
+                f"{file.name}: output '{output.name}' differs from PyTorch by {gap:.2g} "
+                f"(at most {PARITY} allowed)"
+            )
