@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
+from diagnostic_msgs.msg import DiagnosticStatus
 from harness import Bench
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
@@ -21,7 +22,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 
 from foresight_interfaces.msg import Heartbeat
-from foresight_node import ForesightNode, ParameterError, parameter
+from foresight_node import ERROR, ForesightNode, ParameterError, parameter
 from foresight_perception.node import PerceptionNode
 from foresight_planning.node import PlanningNode
 from foresight_world_model.node import WorldModelNode
@@ -210,6 +211,50 @@ def test_the_worker_keeps_only_the_newest_job(bench: Bench) -> None:
     bench.wait_for(lambda: thread)
     assert thread == [threading.main_thread()]
     worker.stop()
+
+
+# --- health
+
+
+def test_health_tells_the_worst_problem_until_it_is_over(
+    bench: Bench, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("foresight_node.health.time.monotonic", lambda: clock[0])
+    health = bench.start(Plain, file="x").health
+    assert (health.status().level, health.status().message) == (DiagnosticStatus.OK, "ok")
+    for k in range(20):
+        health.problem("image", f"bad image {k}")
+    health.problem("bundle", "another bundle", ERROR)
+    health.problem("odom", "bad odometry")
+    status = health.status()
+    assert (status.level, status.message) == (DiagnosticStatus.ERROR, "another bundle")
+    assert capfd.readouterr().err.count("bad image") == 1  # the log is spared
+    clock[0] += 2.0
+    health.problem("odom", "bad odometry")
+    clock[0] += 2.0
+    assert health.status().message == "bad odometry"
+    clock[0] += 2.0
+    assert health.status().level == DiagnosticStatus.OK
+
+
+def test_health_measures_rates_and_latencies(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [100.0]
+    monkeypatch.setattr("foresight_node.health.time.monotonic", lambda: clock[0])
+    health = bench.start(Plain, file="x").health
+    for k in range(101):
+        clock[0] += 0.1
+        health.event("images")
+        health.latency("encode", k * 1e-3)
+    health.count("dropped")
+    health.fact("bundle", "abc")
+    values = {value.key: value.value for value in health.status().values}
+    assert values["encode p50 (ms)"] == "50.0" and values["encode p95 (ms)"] == "95.0"
+    assert float(values["images (Hz)"]) == pytest.approx(10.0, abs=0.3)
+    assert values["dropped"] == "1" and values["bundle"] == "abc"
+    clock[0] += 20.0
+    values = {value.key: value.value for value in health.status().values}
+    assert values["images (Hz)"] == "0.0"
 
 
 # --- bundles and profiles

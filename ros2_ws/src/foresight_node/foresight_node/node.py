@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import rclpy
-from lifecycle_msgs.msg import State
+from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.action.server import RCLError
 from rclpy.clock import Clock, ClockType
@@ -29,6 +29,7 @@ P = TypeVar("P")
 HEARTBEAT_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 FLUSHES = 20
+GOING_DOWN = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
 
 
 class ForesightNode(LifecycleNode, Generic[P]):
@@ -53,7 +54,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self.health = Health(self)
         self._heartbeats = self.create_publisher(Heartbeat, "heartbeat", 10)
         self._releases: list[Callable[[], object]] = []
-        self._configured = False
+        self._configured = self._leaving = False
         # A ROS clock stands still with /clock; a sign of life must not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=steady)
@@ -176,7 +177,8 @@ class ForesightNode(LifecycleNode, Generic[P]):
         return TransitionCallbackReturn.SUCCESS
 
     def leave_active(self) -> None:
-        """Deactivate the node if it is active."""
+        """Begin to end: deactivate the node if it is active."""
+        self._leaving = True
         if self.lifecycle_state == State.PRIMARY_STATE_ACTIVE:
             self.trigger_deactivate()
 
@@ -219,6 +221,9 @@ class ForesightNode(LifecycleNode, Generic[P]):
         def answer(
             request: ChangeState.Request, response: ChangeState.Response
         ) -> ChangeState.Response:
+            if self._leaving and request.transition.id in GOING_DOWN:
+                response.success = True  # a manager that ends too asks for what happens anyway
+                return response
             try:
                 return change(request, response)
             except RCLError as error:
