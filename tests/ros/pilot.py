@@ -13,18 +13,20 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import Twist
 from nav_msgs.msg import Odometry
-from rclpy.action import ActionServer, GoalResponse
+from rclpy.action import ActionServer
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import String
 
 from foresight.robot import RobotProfile
 from foresight.sim import tasks
 from foresight.sim.apartment import Apartment, free_space
 from foresight_interfaces.action import NavigateToImage
 from foresight_interfaces.msg import Observation, Plan
+from foresight_node.messages import LATCHED
 
 PROFILE = RobotProfile.load(Path(__file__).parents[2] / "config/robots/homebot.yaml")
 LOOK_M = 0.2
@@ -38,7 +40,7 @@ class Pilot(Node):
         home = Apartment(0)
         self._goals = tasks.demo_task(home, PROFILE, seed)[1]
         self._free = free_space(home.occupied(), PROFILE.footprint_radius_m + 0.08)
-        self._gives_up, self._asked, self._accepted = gives_up, 0, -1
+        self._gives_up, self._accepted = gives_up, -1
         self._ending: Future | None = None
         self._commands = self.create_publisher(Twist, "cmd_vel", 1)
         self._plans = self.create_publisher(Plan, "plan", 1)
@@ -53,12 +55,9 @@ class Pilot(Node):
             NavigateToImage,
             "navigate_to_image",
             execute_callback=self._execute,
-            goal_callback=self._on_request,
         )
-
-    def _on_request(self, _goal: NavigateToImage.Goal) -> GoalResponse:
-        self._asked += 1
-        return GoalResponse.REJECT if self._asked == 1 else GoalResponse.ACCEPT  # not active yet
+        states = self.create_publisher(String, "system_state", LATCHED)
+        states.publish(String(data="active"))
 
     async def _execute(self, handle: object) -> NavigateToImage.Result:
         self._accepted += 1

@@ -109,13 +109,14 @@ def _run(arguments: dict[str, str], results: Path) -> None:
         # Signals reach the launch from here only; it brings its nodes down in order.
         start_new_session=True,
     )
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with (results / LAUNCH_LOG).open("w", encoding="utf-8") as log:
             assert process.stdout is not None
             _relay(process.stdout, log, terminal)
     finally:
         _stop(process)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _relay(lines: IO[str], log: IO[str], terminal: bool) -> None:

@@ -23,7 +23,7 @@ from rclpy.task import Future
 from rich.console import Console
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 
 from foresight.perception import image
 from foresight.robot import RobotProfile
@@ -33,6 +33,7 @@ from foresight.sim.report import DemoLog
 from foresight.sim.robot import Simulator
 from foresight_interfaces.action import NavigateToImage
 from foresight_interfaces.msg import Observation, Plan
+from foresight_node.messages import LATCHED
 from foresight_node.parameters import ParameterServer, parameter
 from foresight_sim.spin import Interrupted, Spinner, init
 
@@ -55,7 +56,8 @@ GRACE_S = 15.0
 """The stack ends a goal that takes too long; it is given up when it has not done so after this."""
 REST_S = 0.5
 """The robot is at rest when it has not moved for so long."""
-RETRY_S = 0.5
+ANSWER_S = 5.0
+"""Within this the stack must answer a goal, and be well again."""
 TABLE_COLUMNS = 112
 
 
@@ -89,6 +91,7 @@ class DemoClient(Node):
         self._progress = _Progress(self.values.progress_period_s)
         self._action = ActionClient(self, NavigateToImage, "navigate_to_image")
         self._feedback: NavigateToImage.Feedback | None = None
+        self._state = ""
         self._last_frame_ns = 0
         self._moved_at = time.monotonic()
         self._listen()
@@ -118,6 +121,7 @@ class DemoClient(Node):
         self.create_subscription(kind, "cmd_vel", on_command, few)
         self.create_subscription(Observation, "observation", on_observation, few)
         self.create_subscription(Odometry, "ground_truth", self._on_truth, few)
+        self.create_subscription(String, "system_state", self._on_state, LATCHED)
         self.create_subscription(Bool, "bumper", lambda m: log.bumped(m.data), few)
         self.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, few)
         self.create_subscription(Image, "image", self._on_image, best_effort)
@@ -132,6 +136,9 @@ class DemoClient(Node):
         self.log.moved(_ns(truth.header.stamp), where)
         if abs(twist.linear.x) > 0.01 or abs(twist.angular.z) > 0.03:
             self._moved_at = time.monotonic()
+
+    def _on_state(self, state: String) -> None:
+        self._state = state.data
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -157,51 +164,43 @@ class DemoClient(Node):
         """Visit the goals.
 
         Raises:
-            StackFailure: the stack did not start, or its planner went away.
+            StackFailure: the stack did not start, or it stopped.
             Interrupted: a signal came.
         """
-        started = time.monotonic()
         self._await_stack()
         for index in range(len(self.log.legs)):
             self._feedback = None
-            left_s = self.values.startup_timeout_s - (time.monotonic() - started)
-            handle = self._send(index, max(left_s, 5.0))
-            self._visit(index, handle)
+            self._visit(index, self._send(index))
             self._spinner.until(lambda: time.monotonic() - self._moved_at > REST_S, 5.0)
             self.log.end()
             self._progress.say(self._verdict(index))
 
     def _await_stack(self) -> None:
-        self._progress.say("waiting for the simulated robot and the stack ...")
+        self._progress.say("waiting for the simulated robot and its stack ...")
         limit_s = self.values.startup_timeout_s
-        if not self._spinner.until(lambda: bool(self.log.path), limit_s):
+        if not self._spinner.until(lambda: bool(self.log.path and self.log.now_ns), limit_s):
             raise StackFailure(
-                f"no ground_truth came within {limit_s:.0f} s: the simulator does not run; its "
-                f"messages say why"
+                f"no ground_truth and /clock came within {limit_s:.0f} s: the simulator does not "
+                f"run; its messages say why"
+            )
+        settled = self._spinner.until(lambda: self._state in ("active", "failed"), limit_s)
+        if not settled or self._state == "failed":
+            raise StackFailure(
+                f"the stack did not become active within {limit_s:.0f} s (its lifecycle manager "
+                f"says: {self._state or 'nothing'}); the messages of its nodes say why"
             )
         if not self._spinner.until(self._action.server_is_ready, limit_s):
-            names = sorted(name for name in self.get_node_names() if name != self.get_name())
-            raise StackFailure(
-                f"the action navigate_to_image was not there within {limit_s:.0f} s: planning was "
-                f"not configured; nodes that run: {', '.join(names) or 'none'}"
-            )
+            raise StackFailure("the stack is active, but nobody offers navigate_to_image")
 
-    def _send(self, index: int, patience_s: float) -> Any:
-        """Send a goal until it is accepted: before it is active, planning rejects all."""
+    def _send(self, index: int) -> Any:
         goal = NavigateToImage.Goal(timeout_s=self.values.goal_timeout_s)
         goal.image = _to_message(self.log.legs[index].photo)
-        deadline = time.monotonic() + patience_s
-        while time.monotonic() < deadline:
-            self.log.begin(index)
-            answer = self._action.send_goal_async(goal, self._on_feedback)
-            if self._spinner.until(answer.done, deadline - time.monotonic()):
-                if answer.result().accepted:
-                    return answer.result()
-                self._spinner.until(lambda: False, RETRY_S)
-        raise StackFailure(
-            f"goal {index + 1} was not accepted within {patience_s:.0f} s: planning is not active; "
-            f"its messages say why"
-        )
+        self.log.begin(index)
+        answer = self._action.send_goal_async(goal, self._on_feedback)
+        if not self._spinner.until(answer.done, ANSWER_S) or not answer.result().accepted:
+            word = "rejected" if answer.done() else f"not answered within {ANSWER_S:.0f} s"
+            raise StackFailure(f"goal {index + 1} was {word}; planning's messages say why")
+        return answer.result()
 
     def _on_feedback(self, message: Any) -> None:
         self._feedback = message.feedback
@@ -209,24 +208,24 @@ class DemoClient(Node):
 
     def _visit(self, index: int, handle: Any) -> None:
         result: Future = handle.get_result_async()
-        begun = seen = time.monotonic()
+        begun = well = time.monotonic()
         while not self._spinner.until(result.done, 0.2):
             now = time.monotonic()
-            if self._action.server_is_ready():
-                seen = now
-            if now - seen > 3.0 or now - begun > self.values.goal_timeout_s + GRACE_S:
-                reason = "planning went away" if now - seen > 3.0 else "planning does not answer"
-                self.log.finish("LOST", f"{reason}, the goal has no result", 0.0)
+            well = now if self._state == "active" else well
+            down = now - well > ANSWER_S
+            if down or now - begun > self.values.goal_timeout_s + GRACE_S:
+                reason = f"the stack is {self._state}" if down else "planning does not answer"
+                self.log.finish("LOST", f"{reason}: the goal has no result", 0.0)
                 self.log.end()
-                raise StackFailure(f"goal {index + 1}: {reason}")
-            self._progress.show(self._state(index))
+                raise StackFailure(f"goal {index + 1} has no result: {reason}")
+            self._progress.show(self._words(index))
         outcome = result.result().result
         code = CODES.get(outcome.code, str(outcome.code))
         self.log.finish(code, outcome.message, outcome.distance_travelled_m)
 
     # --- words
 
-    def _state(self, index: int) -> str:
+    def _words(self, index: int) -> str:
         elapsed = (self.log.now_ns - self.log.legs[index].begin_ns) * 1e-9
         text = f"goal {index + 1}/{len(self.log.legs)}   {elapsed:4.0f} s"
         told = self._feedback
