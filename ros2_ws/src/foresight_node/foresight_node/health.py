@@ -68,9 +68,12 @@ class Health:
         logged_at = now if due or before is None else before.logged_at
         self._problems[kind] = _Problem(text, level, now, logged_at)
         self._counts[f"problems: {kind}"] += 1
-        if due:
-            log = self._node.get_logger()
-            (log.error if level == ERROR else log.warning)(text)
+        if not due:
+            return
+        if level == ERROR:  # on lines of their own: rclpy ties a line to one severity
+            self._node.get_logger().error(text)
+        else:
+            self._node.get_logger().warning(text)
 
     def solved(self, kind: str) -> None:
         """A problem is known to be over."""
