@@ -57,7 +57,7 @@ class Parameters:
         1.0, "Oldest belief that a goal survives, s.", minimum=0.1, maximum=10.0, live=True
     )
     held_timeout_s: float = parameter(
-        10.0,
+        30.0,
         "A goal ends when actuation stops the robot for this long, s.",
         minimum=0.5,
         maximum=600.0,
