@@ -114,10 +114,12 @@ def test_the_report_survives_its_file_and_fits_a_table(log: DemoLog, tmp_path: P
     summary = log.report()
     report.save(summary, tmp_path / "new")
     assert report.load(tmp_path / "new") == json.loads(json.dumps(summary))
-    console = Console(width=112, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(report.table(report.load(tmp_path / "new")))
-    text = console.export_text()
-    assert "1 of 3 goals reached" in text and "0.10 m" in text and "timed out" in text
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(report.table(report.load(tmp_path / "new")))
+    text = shown.get()
+    assert "1 of 3 goals reached" in text and "0.10 m" in text and "no (timed out)" in text
+    assert "59/68 ms" in text or "60/68 ms" in text
 
 
 @pytest.mark.parametrize(
@@ -167,3 +169,29 @@ def test_the_video_plays_in_a_browser(log: DemoLog, tmp_path: Path) -> None:
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
     assert len(frames) == 2 * (10 + pictures.HOLD_FRAMES - 1)
     assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 5
+
+
+def test_of_a_launch_a_user_sees_the_client_and_each_fault_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fault = "[planning-4] [ERROR] [17.{}] [planning]: cannot configure: no bundle\n"
+    output = [
+        "[INFO] [sim-1]: process started with pid [12]\n",
+        fault.format(1),
+        "[demo_client-7] goal 1/3      4 s    0.7 m driven\n",
+        fault.format(2),
+        "[planning-4] [WARN] [17.2] [planning]: slow\n",
+        "[ERROR] [actuation-5]: process has died, exit code 1\n",
+        "[demo_client-7] goal 1/3   reached after 5 s: 0.1 m and 2 degrees off\n",
+        "[ERROR] [demo_client-7]: process has died, exit code 1\n",
+    ]
+    log = tmp_path / "launch.log"
+    with log.open("w") as file:
+        demo._relay(iter(output), file, terminal=False)  # type: ignore[arg-type]
+    assert log.read_text() == "".join(output)
+    assert capsys.readouterr().out.splitlines() == [
+        "planning: cannot configure: no bundle",
+        "goal 1/3      4 s    0.7 m driven",
+        "actuation-5: process has died, exit code 1",
+        "goal 1/3   reached after 5 s: 0.1 m and 2 degrees off",
+    ]

@@ -20,7 +20,8 @@ from foresight.workspace import WorkspaceError, find_workspace, launch_environme
 LAUNCH_LOG = "launch.log"
 _STOP_S = 20.0  # for the launch to bring everything down, before it is killed
 _CLIENT = re.compile(r"^\[demo_client(?:-\d+)?\] ?(.*)$")
-_FAULT = re.compile(r"\[(?:ERROR|FATAL)\]|process has died")
+# "[node-3] [ERROR] [time] [logger]: text" of a node, "[ERROR] [node-3]: process has died" of launch
+_FAULT = re.compile(r"^(?:\[[\w.-]+\] )?\[(?:ERROR|FATAL)\] (?:\[[\d.]+\] )?\[([\w./-]+)\]: (.*)$")
 _PROGRESS = re.compile(r"^goal \d+/\d+ +\d+ s\b")
 
 
@@ -120,21 +121,34 @@ def _run(arguments: dict[str, str], results: Path) -> None:
 
 
 def _relay(lines: IO[str], log: IO[str], terminal: bool) -> None:
-    """Show the client's lines and faults; on a terminal one line of progress replaces the last."""
+    """Show the client's lines and each fault once; on a terminal progress stays on one line."""
     live = False
+    shown: set[str] = set()
     for line in lines:
         log.write(line)
         log.flush()
-        text = line.rstrip("\n")
-        spoken = _CLIENT.match(text)
-        if spoken is not None:
-            text = spoken.group(1)
-        elif not _FAULT.search(text):
+        text = _worth_showing(line.rstrip("\n"), shown)
+        if text is None:
             continue
         passing = terminal and _PROGRESS.match(text) is not None
         sys.stdout.write(("\r\x1b[K" if live else "") + text + ("" if passing else "\n"))
         sys.stdout.flush()
         live = passing
+
+
+def _worth_showing(line: str, shown: set[str]) -> str | None:
+    """What a user needs of a line of the launch's output; `shown` grows with the faults."""
+    spoken = _CLIENT.match(line)
+    if spoken is not None:
+        return spoken.group(1)
+    fault = _FAULT.match(line)
+    if fault is None or fault.group(1).startswith("demo_client"):
+        return None
+    text = f"{fault.group(1)}: {fault.group(2)}"
+    if text in shown:
+        return None
+    shown.add(text)
+    return text
 
 
 def _stop(process: subprocess.Popen[str]) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from foresight.robot import RobotProfile
@@ -298,34 +299,46 @@ def load(folder: Path) -> dict[str, Any]:
 
 
 def table(report: dict[str, Any]) -> Table:
-    """The report for a terminal."""
+    """The report for a terminal of 80 columns."""
     goals = report["goals"]
     shown = Table(
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
         title=f"Apartment {report['world']}, seed {report['seed']}: "
         f"{report['goals_reached']} of {len(goals)} goals reached",
         title_style="bold",
-        caption="ms: median / 95th percentile",
+        caption="plan, command: median/95th percentile; command: from image to velocity command",
     )
     shown.add_column("goal", justify="right")
-    shown.add_column("reached")
-    shown.add_column("result")
-    for heading in ("off by", "turned by", "time", "driven", "plan ms", "image to command ms"):
-        shown.add_column(heading, justify="right")
-    shown.add_column("dropped", justify="right")
+    shown.add_column("reached", no_wrap=True)
+    for heading in ("off by", "time", "driven", "plan", "command", "dropped"):
+        shown.add_column(heading, justify="right", no_wrap=True)
     for goal in goals:
         shown.add_row(
             str(goal["goal"]),
-            "[green]yes[/]" if goal["reached"] else "[bold red]no[/]",
-            goal["code"].lower().replace("_", " "),
-            _number(goal["final_distance_m"], ".2f", " m"),
-            _number(goal["final_heading_error_deg"], ".0f", "°"),
+            _outcome(goal),
+            _error(goal),
             _number(goal["seconds"], ".0f", " s"),
             _number(goal["distance_travelled_m"], ".1f", " m"),
             _pair(goal["plan_ms"]),
             _pair(goal["image_to_command_ms"]),
-            f"{goal['frames_dropped']} of {goal['frames']}",
+            f"{goal['frames_dropped']}/{goal['frames']}",
         )
     return shown
+
+
+def _error(goal: dict[str, Any]) -> str:
+    if goal["final_distance_m"] is None:
+        return "-"
+    return f"{goal['final_distance_m']:.2f} m {goal['final_heading_error_deg']:3.0f}°"
+
+
+def _outcome(goal: dict[str, Any]) -> str:
+    """Whether it was reached; what the stack said, where that is not the same."""
+    word = "[green]yes[/]" if goal["reached"] else "[bold red]no[/]"
+    said = goal["code"].lower().replace("_", " ")
+    return word if goal["reached"] and goal["code"] == "REACHED" else f"{word} ({said})"
 
 
 def _percentiles(milliseconds: list[float]) -> dict[str, float | None]:
@@ -345,4 +358,6 @@ def _number(value: float | None, form: str, unit: str) -> str:
 
 
 def _pair(percentiles: dict[str, float | None]) -> str:
-    return f"{_number(percentiles['p50'], '.0f', '')} / {_number(percentiles['p95'], '.0f', '')}"
+    if percentiles["p50"] is None:
+        return "-"
+    return f"{percentiles['p50']:.0f}/{percentiles['p95']:.0f} ms"

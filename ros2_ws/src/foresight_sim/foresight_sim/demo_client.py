@@ -58,7 +58,7 @@ REST_S = 0.5
 """The robot is at rest when it has not moved for so long."""
 ANSWER_S = 5.0
 """Within this the stack must answer a goal, and be well again."""
-TABLE_COLUMNS = 112
+TABLE_COLUMNS = 80
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,11 @@ class DemoClient(Node):
                 f"run; its messages say why"
             )
         settled = self._spinner.until(lambda: self._state in ("active", "failed"), limit_s)
-        if not settled or self._state == "failed":
+        if self._state == "failed":
+            raise StackFailure(
+                "the stack could not be brought up; the messages of its nodes say why"
+            )
+        if not settled:
             raise StackFailure(
                 f"the stack did not become active within {limit_s:.0f} s (its lifecycle manager "
                 f"says: {self._state or 'nothing'}); the messages of its nodes say why"
@@ -290,8 +294,8 @@ def _ns(stamp: Any) -> int:
 def _publish_results(log: DemoLog, folder: Path) -> dict[str, Any]:
     summary = log.report()
     report.save(summary, folder)
-    pictures.draw_trajectory(log, folder / "trajectory.png")
     if any(frame.goal >= 0 for frame in log.frames):
+        pictures.draw_trajectory(log, folder / "trajectory.png")
         pictures.write_video(log, folder / "demo.mp4", FRAMES_PER_S)
     known = sys.stdout.isatty() or "COLUMNS" in os.environ
     console = Console() if known else Console(width=TABLE_COLUMNS)
