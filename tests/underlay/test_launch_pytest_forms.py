@@ -1,4 +1,4 @@
-"""The four forms of launch tests, with fixtures of two scopes and all the waiting tools."""
+"""The four forms of launch tests, and all the waiting tools."""
 
 import sys
 
@@ -12,18 +12,17 @@ from launch_pytest.tools import process as tools
 TALKER = """
 import sys, time
 try:
-    print('ready', flush=True)
-    print('warned', file=sys.stderr, flush=True)
+    sys.stdout.write('ready\\n')
+    sys.stderr.write('warned\\n')
     time.sleep(30)
 except KeyboardInterrupt:
-    print('bye', flush=True)
+    sys.stdout.write('bye\\n')
 """
 TIMEOUT_S = 10.0
-order = []
 
 
 def talker() -> ExecuteProcess:
-    return ExecuteProcess(cmd=[sys.executable, "-c", TALKER], cached_output=True)
+    return ExecuteProcess(cmd=[sys.executable, "-u", "-c", TALKER], cached_output=True)
 
 
 @pytest.fixture
@@ -39,7 +38,7 @@ def own_launch(process):
 @pytest.mark.launch(fixture=own_launch)
 def test_function(process, launch_context):
     assert tools.wait_for_output_sync(
-        launch_context, process, lambda text: "ready" in text, timeout=TIMEOUT_S
+        launch_context, process, lambda text: "ready\n" in text, timeout=TIMEOUT_S
     )
     assert tools.wait_for_stderr_sync(
         launch_context, process, lambda text: text == "warned\n", timeout=TIMEOUT_S
@@ -53,7 +52,7 @@ def test_function(process, launch_context):
 @pytest.mark.launch(fixture=own_launch)
 async def test_coroutine(process, launch_context):
     assert await tools.wait_for_output(
-        launch_context, process, lambda text: "ready" in text, timeout=TIMEOUT_S
+        launch_context, process, lambda text: "ready\n" in text, timeout=TIMEOUT_S
     )
     assert await tools.wait_for_stderr(
         launch_context, process, lambda text: text == "warned\n", timeout=TIMEOUT_S
@@ -67,7 +66,7 @@ async def test_coroutine(process, launch_context):
 @pytest.mark.launch(fixture=own_launch)
 def test_generator(process, launch_context):
     def validate(text):
-        assert "ready" in text
+        assert "ready\n" in text
 
     tools.assert_output_sync(launch_context, process, validate, timeout=TIMEOUT_S)
     yield
@@ -123,43 +122,3 @@ async def test_start_and_exit(late_process, late_launch, launch_context):
 def test_start_and_exit_sync(late_process, launch_context):
     assert tools.wait_for_start_sync(launch_context, late_process, timeout=TIMEOUT_S)
     assert tools.wait_for_exit_sync(launch_context, late_process, timeout=TIMEOUT_S)
-
-
-@pytest.fixture(scope="module")
-def shared_process():
-    return talker()
-
-
-@launch_pytest.fixture(scope="module")
-def shared_launch(shared_process):
-    return launch.LaunchDescription([shared_process, ReadyToTest()])
-
-
-@pytest.mark.launch(fixture=shared_launch, shutdown=True)
-def test_shared_ends_last(shared_process):
-    order.append("shutdown")
-    assert shared_process.return_code == 0
-
-
-@pytest.mark.launch(fixture=shared_launch)
-def test_shared_generator(shared_process, launch_context):
-    order.append("first part")
-    assert tools.wait_for_output_sync(
-        launch_context, shared_process, lambda text: "ready" in text, timeout=TIMEOUT_S
-    )
-    yield
-    order.append("second part")
-    assert shared_process.get_stdout() == "ready\nbye\n"
-
-
-@pytest.mark.launch(fixture=shared_launch)
-async def test_shared_is_the_same_launch(shared_process, launch_service):
-    order.append("coroutine")
-    assert shared_process.process_details["pid"]
-    assert shared_process.return_code is None
-    assert not launch_service.context.is_shutdown
-
-
-def test_shared_launches_shut_down_after_their_last_use():
-    assert order[:2] == ["first part", "coroutine"]
-    assert sorted(order[2:]) == ["second part", "shutdown"]

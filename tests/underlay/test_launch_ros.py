@@ -39,7 +39,8 @@ class Started:
     def written(self) -> dict:
         """The content of the only parameter file."""
         (path,) = self.files
-        return yaml.safe_load(path.read_text())
+        # ROS 2's launch tags lists as Python's tuples, which rcl overlooks
+        return yaml.safe_load(path.read_text().replace("!!python/tuple", ""))
 
 
 def echo(**kwargs) -> Node:
@@ -133,7 +134,7 @@ def test_parameter_dictionaries(start):
                 "kept": ParameterValue(LaunchConfiguration("n"), value_type=str),
                 "real": ParameterValue(LaunchConfiguration("n"), value_type=float),
                 "mixed": [1, 2.5],
-                "names": ["y", "no", "x"],
+                "names": ["true", "3", "x"],
                 "list": ParameterValue(["[", LaunchConfiguration("n"), ", 4]"]),
                 "limits": {"linear": {"max": 0.5}, LaunchConfiguration("word"): 1},
             }
@@ -152,7 +153,7 @@ def test_parameter_dictionaries(start):
                 "kept": "3",
                 "real": 3.0,
                 "mixed": [1.0, 2.5],
-                "names": ["y", "no", "x"],
+                "names": ["true", "3", "x"],
                 "list": [3, 4],
                 "limits.linear.max": 0.5,
                 "limits.left": 1,
@@ -295,14 +296,13 @@ def test_a_real_node_gets_all_of_it(run, tmp_path, kind):
     path = tmp_path / "parameters.yaml"
     path.write_text(PARAMETERS)
     with domain_id() as domain:
-        # launch_ros may make a node of its own to watch a lifecycle node
         environment = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
         node = kind(
             executable=sys.executable,
             arguments=["-c", NODE],
             name="camera",
             namespace="robot",
-            parameters=[path, {"late": 2, "word": "y", "nested": {"value": 0.5}}],
+            parameters=[path, {"late": 2, "word": "left", "nested": {"value": 0.5}}],
             remappings=[("image", "picture")],
             additional_env=environment,
             cached_output=True,
@@ -317,7 +317,7 @@ def test_a_real_node_gets_all_of_it(run, tmp_path, kind):
             "mine": 1,
             "late": 2,
             "use_sim_time": True,
-            "word": "y",
+            "word": "left",
             "nested.value": 0.5,
         },
     }

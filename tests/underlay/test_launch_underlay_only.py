@@ -11,6 +11,7 @@ import launch
 import launch_pytest
 import launch_ros
 import pytest
+from domain_coordinator import domain_id
 from launch import UnsupportedFeatureError
 from launch.actions import ExecuteProcess, GroupAction, IncludeLaunchDescription, OpaqueFunction
 from launch_pytest.actions import ReadyToTest
@@ -72,6 +73,25 @@ def test_what_shows_while_launching_is_refused_too(run, tmp_path, make, capsys):
     path.write_text("a: $(anon x)")
     assert run(make(path)) == 1
     assert "not supported by Foresight's launch underlay" in capsys.readouterr().out
+
+
+def test_words_that_rcl_takes_for_booleans_stay_words(run):
+    """ROS 2's launch writes a bare y, which the node then reads as true."""
+    code = (
+        "import rclpy; rclpy.init(); node = rclpy.create_node('n');"
+        "node.declare_parameter('word', ''); node.declare_parameter('words', ['']);"
+        "print(node.get_parameter('word').value, *node.get_parameter('words').value)"
+    )
+    with domain_id() as domain:
+        node = Node(
+            executable=sys.executable,
+            arguments=["-c", code],
+            parameters=[{"word": "y", "words": ["n", "on"]}],
+            additional_env={"ROS_DOMAIN_ID": str(domain)},
+            cached_output=True,
+        )
+        assert run(node) == 0
+    assert node.get_stdout() == "y n on\n", node.get_stderr()
 
 
 @pytest.mark.parametrize(
