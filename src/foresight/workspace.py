@@ -123,7 +123,8 @@ def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
     try:
         description = source.get_launch_description(LaunchContext())
     except Exception as error:
-        raise UsageError(f"cannot load {file}: {type(error).__name__}: {error}") from error
+        message = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UsageError(f"cannot load {file}: {message}") from error
     if show_args:
         _show_arguments(file, description)
         return 0
@@ -133,6 +134,7 @@ def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
     service = LaunchService(argv=list(arguments), noninteractive=not sys.stdin.isatty())
     include = IncludeLaunchDescription(source, launch_arguments=given.items())
     service.include_launch_description(LaunchDescription([include]))
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what launch builds its own on
     return service.run()
 
 
