@@ -1,0 +1,1 @@
+"""Brings the nodes of a robot up and down."""
