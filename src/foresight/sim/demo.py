@@ -87,9 +87,20 @@ def _run(arguments: dict[str, str], results: Path) -> None:
     results.mkdir(parents=True, exist_ok=True)
     for name in (report.REPORT, "trajectory.png", "demo.mp4"):
         (results / name).unlink(missing_ok=True)
-    file = find_workspace().parent / "launch" / "demo.launch.py"
     terminal = sys.stdout.isatty()
-    arguments["progress_period"] = "0.5" if terminal else "5.0"
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    process = _start(arguments | {"progress_period": "0.5" if terminal else "5.0"}, terminal)
+    try:
+        with (results / LAUNCH_LOG).open("w", encoding="utf-8") as log:
+            assert process.stdout is not None
+            _relay(process.stdout, log, terminal)
+    finally:
+        _stop(process)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _start(arguments: dict[str, str], terminal: bool) -> subprocess.Popen[str]:
+    file = find_workspace().parent / "launch" / "demo.launch.py"
     command = [sys.executable, "-P", "-m", "foresight.workspace", "--", str(file)]
     command += [f"{name}:={value}" for name, value in arguments.items()]
     environment = launch_environment() | {"PYTHONUNBUFFERED": "1"}
@@ -99,7 +110,7 @@ def _run(arguments: dict[str, str], results: Path) -> None:
         width = shutil.get_terminal_size().columns
         environment |= {"FORCE_COLOR": "1", "COLUMNS": str(width)}
     typer.echo(f"starting on ROS_DOMAIN_ID {environment['ROS_DOMAIN_ID']} ...")
-    process = subprocess.Popen(
+    return subprocess.Popen(
         command,
         env=environment,
         stdin=subprocess.DEVNULL,
@@ -110,14 +121,6 @@ def _run(arguments: dict[str, str], results: Path) -> None:
         # Signals reach the launch from here only; it brings its nodes down in order.
         start_new_session=True,
     )
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        with (results / LAUNCH_LOG).open("w", encoding="utf-8") as log:
-            assert process.stdout is not None
-            _relay(process.stdout, log, terminal)
-    finally:
-        _stop(process)
-        signal.signal(signal.SIGTERM, before)
 
 
 def _relay(lines: IO[str], log: IO[str], terminal: bool) -> None:
@@ -158,7 +161,7 @@ def _stop(process: subprocess.Popen[str]) -> None:
     # The end of its output means that it is about to end by itself.
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(_STOP_S)
+        process.communicate(timeout=_STOP_S)  # reads on: a full pipe would stop the launch
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
