@@ -181,7 +181,7 @@ def test_of_a_launch_a_user_sees_the_client_and_each_fault_once(
         "[demo_client-7] goal 1/3      4 s    0.7 m driven\n",
         fault.format(2),
         "[planning-4] [WARN] [17.2] [planning]: slow\n",
-        "[ERROR] [actuation-5]: process has died, exit code 1\n",
+        "[ERROR] [actuation-5]: process has died, exit code 1: /a/lib/b/c --ros-args\n",
         "[demo_client-7] goal 1/3   reached after 5 s: 0.1 m and 2 degrees off\n",
         "[ERROR] [demo_client-7]: process has died, exit code 1\n",
     ]

@@ -22,6 +22,7 @@ _STOP_S = 20.0  # for the launch to bring everything down, before it is killed
 _CLIENT = re.compile(r"^\[demo_client(?:-\d+)?\] ?(.*)$")
 # "[node-3] [ERROR] [time] [logger]: text" of a node, "[ERROR] [node-3]: process has died" of launch
 _FAULT = re.compile(r"^(?:\[[\w.-]+\] )?\[(?:ERROR|FATAL)\] (?:\[[\d.]+\] )?\[([\w./-]+)\]: (.*)$")
+_COMMAND = re.compile(r"(?<=\d): /\S+/lib/\S+ .*$")  # of a process that has died
 _PROGRESS = re.compile(r"^goal \d+/\d+ +\d+ s\b")
 
 
@@ -147,7 +148,7 @@ def _worth_showing(line: str, shown: set[str]) -> str | None:
     fault = _FAULT.match(line)
     if fault is None or fault.group(1).startswith("demo_client"):
         return None
-    text = f"{fault.group(1)}: {fault.group(2)}"
+    text = f"{fault.group(1)}: {_COMMAND.sub('', fault.group(2))}"
     if text in shown:
         return None
     shown.add(text)
