@@ -5,7 +5,6 @@ from launch.substitutions import (
     AllSubstitution,
     AndSubstitution,
     AnySubstitution,
-    Command,
     EnvironmentVariable,
     EqualsSubstitution,
     FindExecutable,
@@ -134,15 +133,6 @@ def test_find_executable(text):
     assert os.access(text(FindExecutable(name="sh")), os.X_OK)
     with pytest.raises(SubstitutionFailure):
         text(FindExecutable(name="no-such-executable"))
-
-
-def test_command(text):
-    assert text(Command(["echo ", LaunchConfiguration("word")]), word="hello") == "hello\n"
-    assert text(Command("sh -c 'echo out; echo err >&2'", on_stderr="ignore")) == "out\n"
-    assert "err" in text(Command("sh -c 'echo err >&2'", on_stderr="capture"))
-    for wrong in ("false", "sh -c 'echo err >&2'", "no-such-executable"):
-        with pytest.raises(SubstitutionFailure):
-            text(Command(wrong))
 
 
 def test_this_launch_file_dir_needs_a_launch_file(text):

@@ -26,7 +26,7 @@ from launch_ros.descriptions import ParameterFile
         ("launch.actions", "OpaqueCoroutine"),
         ("launch.conditions", "LaunchConfigurationEquals"),
         ("launch.event_handlers", "OnExecutionComplete"),
-        ("launch.substitutions", "AnonName"),
+        ("launch.substitutions", "Command"),
         ("launch_ros.actions", "ComposableNodeContainer"),
         ("launch_ros.actions", "LoadComposableNodes"),
         ("launch_ros.descriptions", "ComposableNode"),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from .condition import Condition
 from .launch_description_entity import LaunchDescriptionEntity
+from .unsupported import UnsupportedFeatureError
 
 if TYPE_CHECKING:
     from .launch_context import LaunchContext
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 class Action(LaunchDescriptionEntity):
     """An intention, carried out when visited if its condition holds."""
 
-    def __init__(self, *, condition: Condition | None = None) -> None:
+    def __init__(self, *, condition: Condition | None = None, **unsupported: object) -> None:
+        for name in unsupported:
+            raise UnsupportedFeatureError(f"the argument {name} of {type(self).__name__}")
         self._condition = condition
 
     @property

@@ -11,8 +11,8 @@ from typing import Any
 from . import events
 from .action import Action
 from .event import Event
-from .event_handler import BaseEventHandler, EventHandler, as_entities
-from .event_handlers import OnShutdown
+from .event_handler import BaseEventHandler, as_entities
+from .event_handlers import OnEvent, OnShutdown
 from .events import TimerEvent
 from .events.process import ProcessExited
 from .execute_process import ExecuteProcess
@@ -22,7 +22,7 @@ from .launch_description_entity import LaunchDescriptionEntity
 from .launch_description_sources import AnyLaunchDescriptionSource, LaunchDescriptionSource
 from .logging import get_logger
 from .some_substitutions_type import SomeSubstitutionsType
-from .unsupported import UnsupportedFeatureError, refuse_names
+from .unsupported import refuse_names
 from .utilities import normalize_to_list_of_substitutions, perform, perform_typed
 
 __getattr__ = refuse_names(
@@ -31,6 +31,10 @@ __getattr__ = refuse_names(
         "AppendEnvironmentVariable",
         "ExecuteLocal",
         "OpaqueCoroutine",
+        "PopEnvironment",
+        "PopLaunchConfigurations",
+        "PushEnvironment",
+        "PushLaunchConfigurations",
         "ReplaceEnvironmentVariables",
         "ResetEnvironment",
         "ResetLaunchConfigurations",
@@ -85,87 +89,46 @@ class DeclareLaunchArgument(Action):
             )
 
 
-class SetLaunchConfiguration(Action):
-    """Set a launch configuration."""
-
+class _Set(Action):
     def __init__(self, name: SomeSubstitutionsType, value: SomeSubstitutionsType, **kwargs) -> None:
         super().__init__(**kwargs)
         self.name = normalize_to_list_of_substitutions(name)
         self.value = normalize_to_list_of_substitutions(value)
 
+
+class _Unset(Action):
+    def __init__(self, name: SomeSubstitutionsType, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.name = normalize_to_list_of_substitutions(name)
+
+
+class SetLaunchConfiguration(_Set):
+    """Set a launch configuration."""
+
     def execute(self, context: LaunchContext) -> None:
-        """Set it."""
         value = perform(context, self.value)
         context.launch_configurations[perform(context, self.name)] = value
 
 
-class UnsetLaunchConfiguration(Action):
-    """Remove a launch configuration."""
-
-    def __init__(self, name: SomeSubstitutionsType, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.name = normalize_to_list_of_substitutions(name)
+class UnsetLaunchConfiguration(_Unset):
+    """Remove a launch configuration, if it is set."""
 
     def execute(self, context: LaunchContext) -> None:
-        """Remove it if it is set."""
         context.launch_configurations.pop(perform(context, self.name), None)
 
 
-class SetEnvironmentVariable(Action):
+class SetEnvironmentVariable(_Set):
     """Set an environment variable for this process and for those started later."""
 
-    def __init__(self, name: SomeSubstitutionsType, value: SomeSubstitutionsType, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.name = normalize_to_list_of_substitutions(name)
-        self.value = normalize_to_list_of_substitutions(value)
-
     def execute(self, context: LaunchContext) -> None:
-        """Set it."""
         context.environment[perform(context, self.name)] = perform(context, self.value)
 
 
-class UnsetEnvironmentVariable(Action):
-    """Remove an environment variable."""
-
-    def __init__(self, name: SomeSubstitutionsType, **kwargs) -> None:
-        super().__init__(**kwargs)
-        self.name = normalize_to_list_of_substitutions(name)
+class UnsetEnvironmentVariable(_Unset):
+    """Remove an environment variable, if it is set."""
 
     def execute(self, context: LaunchContext) -> None:
-        """Remove it if it is set."""
         context.environment.pop(perform(context, self.name), None)
-
-
-class PushLaunchConfigurations(Action):
-    """Begin a scope of launch configurations."""
-
-    def execute(self, context: LaunchContext) -> None:
-        """Save them."""
-        context._push_launch_configurations()
-
-
-class PopLaunchConfigurations(Action):
-    """End a scope of launch configurations."""
-
-    def execute(self, context: LaunchContext) -> None:
-        """Restore them."""
-        context._pop_launch_configurations()
-
-
-class PushEnvironment(Action):
-    """Begin a scope of environment variables."""
-
-    def execute(self, context: LaunchContext) -> None:
-        """Save them."""
-        context._push_environment()
-
-
-class PopEnvironment(Action):
-    """End a scope of environment variables."""
-
-    def execute(self, context: LaunchContext) -> None:
-        """Restore them."""
-        context._pop_environment()
 
 
 class GroupAction(Action):
@@ -176,31 +139,24 @@ class GroupAction(Action):
         actions: Iterable[Action],
         *,
         scoped: bool = True,
-        forwarding: bool = True,
         launch_configurations: Mapping[Any, SomeSubstitutionsType] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if not forwarding:
-            raise UnsupportedFeatureError("GroupAction(forwarding=False)")
         settings = (launch_configurations or {}).items()
         self._entities = [SetLaunchConfiguration(name, value) for name, value in settings]
         self._entities += actions
         if scoped:
             self._entities = [
-                PushLaunchConfigurations(),
-                PushEnvironment(),
+                OpaqueFunction(function=LaunchContext._push_scope),
                 *self._entities,
-                PopEnvironment(),
-                PopLaunchConfigurations(),
+                OpaqueFunction(function=LaunchContext._pop_scope),
             ]
 
     def get_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
-        """Return the actions, within their scope."""
         return self._entities
 
     def execute(self, context: LaunchContext) -> Entities:
-        """Return the actions, within their scope."""
         return self._entities
 
 
@@ -277,7 +233,6 @@ class OpaqueFunction(Action):
         self._kwargs = dict(kwargs or {})
 
     def execute(self, context: LaunchContext) -> Entities:
-        """Call the function."""
         return self._function(context, *self._args, **self._kwargs)
 
 
@@ -289,7 +244,6 @@ class LogInfo(Action):
         self.msg = normalize_to_list_of_substitutions(msg)
 
     def execute(self, context: LaunchContext) -> None:
-        """Log it."""
         get_logger("launch.user").info(perform(context, self.msg))
 
 
@@ -301,7 +255,6 @@ class RegisterEventHandler(Action):
         self.event_handler = event_handler
 
     def execute(self, context: LaunchContext) -> None:
-        """Register it."""
         context.register_event_handler(self.event_handler)
 
     def describe_conditional_sub_entities(
@@ -319,7 +272,6 @@ class UnregisterEventHandler(Action):
         self.event_handler = event_handler
 
     def execute(self, context: LaunchContext) -> None:
-        """Remove it."""
         context.unregister_event_handler(self.event_handler)
 
 
@@ -333,7 +285,6 @@ class EmitEvent(Action):
         self.event = event
 
     def execute(self, context: LaunchContext) -> None:
-        """Emit it."""
         context.emit_event_sync(self.event)
 
 
@@ -382,21 +333,16 @@ class TimerAction(Action):
             self._task.cancel()
 
     def execute(self, context: LaunchContext) -> None:
-        """Start to wait."""
         if self._cancelled:
             return
         lent = context.get_locals_as_dict()
 
-        def fire(context: LaunchContext) -> Entities:
+        def fire(event: TimerEvent, context: LaunchContext) -> Entities:
             context.extend_locals(lent)
             return self.actions
 
         context.register_event_handler(
-            EventHandler(
-                matcher=lambda event: getattr(event, "timer_action", None) is self,
-                entities=OpaqueFunction(function=fire),
-                handle_once=True,
-            )
+            OnEvent(TimerEvent, lambda e: e.timer_action is self, fire, handle_once=True)
         )
         if perform_typed(context, self._cancel_on_shutdown, bool):
             context.register_event_handler(
@@ -410,5 +356,4 @@ class TimerAction(Action):
         context.emit_event_sync(TimerEvent(timer_action=self))
 
     def get_asyncio_future(self) -> asyncio.Future[None] | None:
-        """Return what ends with the period."""
         return self._task

@@ -2,6 +2,9 @@
 
 
 class Event:
-    """Something that happened, or that is asked to happen."""
+    """Something that happened, or that is asked to happen; `name` tells its class."""
 
-    name: str = "launch.Event"
+    name = "launch.Event"
+
+    def __init_subclass__(cls) -> None:
+        cls.name = f"{cls.__module__}.{cls.__name__}"

@@ -19,7 +19,7 @@ __getattr__ = refuse_names(__name__, {"OnExecutionComplete", "OnIncludeLaunchDes
 Answer = SomeEntities | Callable[[Any, LaunchContext], SomeEntities | None]
 
 
-class _OnEvent(BaseEventHandler):
+class OnEvent(BaseEventHandler):
     """Answers events of one class with entities, or with what a function gives."""
 
     def __init__(
@@ -44,7 +44,7 @@ class _OnEvent(BaseEventHandler):
 Target = Action | Callable[[Any], bool] | None
 
 
-class _OnProcessEvent(_OnEvent):
+class _OnProcessEvent(OnEvent):
     def __init__(
         self, event_class: type[Event], target_action: Target, answer: Answer, **kwargs
     ) -> None:
@@ -97,7 +97,7 @@ class OnProcessIO(_OnProcessEvent):
         super().__init__(ProcessIO, target_action, answer, **kwargs)
 
 
-class OnShutdown(_OnEvent):
+class OnShutdown(OnEvent):
     """Answers the request to end the launch."""
 
     def __init__(self, *, on_shutdown: Answer, **kwargs) -> None:

@@ -15,9 +15,7 @@ from typing import Any
 
 from .action import Action
 from .conditions import evaluate_condition_expression
-from .event import Event
-from .event_handler import EventHandler
-from .event_handlers import Answer, OnProcessExit, OnShutdown
+from .event_handlers import Answer, OnEvent, OnProcessExit, OnShutdown
 from .events.process import (
     ProcessExited,
     ProcessStarted,
@@ -31,7 +29,6 @@ from .launch_description_entity import LaunchDescriptionEntity
 from .logging import get_logger, get_output_loggers
 from .some_substitutions_type import SomeSubstitutionsType
 from .substitutions import LaunchConfiguration
-from .unsupported import UnsupportedFeatureError
 from .utilities import (
     is_substitution,
     normalize_to_list_of_substitutions,
@@ -134,7 +131,6 @@ class ExecuteProcess(Action):
         sigkill_timeout: SomeSubstitutionsType = LaunchConfiguration("sigkill_timeout", default=5),  # noqa: B008
         emulate_tty: bool = False,
         output: SomeSubstitutionsType | dict[str, Any] = "log",
-        output_format: str | None = None,
         cached_output: bool = False,
         log_cmd: bool = False,
         on_exit: Answer | None = None,
@@ -144,8 +140,6 @@ class ExecuteProcess(Action):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if output_format is not None:
-            raise UnsupportedFeatureError("output_format=")
         self._cmd = [normalize_to_list_of_substitutions(part) for part in cmd]
         self._prefix = prefix
         self._name = name
@@ -223,12 +217,7 @@ class ExecuteProcess(Action):
             return
         self._stop = asyncio.Event()
         context.register_event_handler(
-            EventHandler(
-                matcher=lambda event: (
-                    isinstance(event, ProcessTargetedEvent) and event.process_matcher(self)
-                ),
-                entities=_Call(self._obey),
-            )
+            OnEvent(ProcessTargetedEvent, lambda event: event.process_matcher(self), self._obey)
         )
         context.register_event_handler(OnShutdown(on_shutdown=lambda *_: self._stop.set()))
         if self._on_exit is not None:
@@ -270,9 +259,8 @@ class ExecuteProcess(Action):
             return []
         return shlex.split(context.launch_configurations.get("launch-prefix", ""))
 
-    def _obey(self, context: LaunchContext) -> None:
+    def _obey(self, event: ProcessTargetedEvent, context: LaunchContext) -> None:
         """Do what a ShutdownProcess or SignalProcess event asks."""
-        event: Event = context.locals.event
         if isinstance(event, SignalProcess):
             self._log.info(f"sending {event.signal_name}")
             self._signal(event.signal)
@@ -374,17 +362,6 @@ class ExecuteProcess(Action):
         """Send a signal to the process group, if there is any."""
         with contextlib.suppress(KeyError, ProcessLookupError):
             os.killpg(self._details["pid"], number)
-
-
-class _Call(Action):
-    """Call a function of the context when visited."""
-
-    def __init__(self, function: Callable[[LaunchContext], None]) -> None:
-        super().__init__()
-        self._function = function
-
-    def execute(self, context: LaunchContext) -> None:
-        self._function(context)
 
 
 def _performed(context: LaunchContext, env: Environment) -> dict[str, str]:

@@ -12,14 +12,11 @@ from .unsupported import UnsupportedFeatureError, refuse_names
 __getattr__ = refuse_names(__name__, {"Entity", "Parser", "expose_action", "expose_substitution"})
 
 # the forms of the complete stack that are left out here
-_REFUSED = {"anon", "exec-in-pkg", "file-content", "log_dir", "param"}
+_REFUSED = {"anon", "command", "exec-in-pkg", "file-content", "log_dir", "param"}
 _FACTORIES: dict[str, Callable[..., Substitution]] = {
     "all": substitutions.AllSubstitution,
     "and": substitutions.AndSubstitution,
     "any": substitutions.AnySubstitution,
-    "command": lambda command, on_stderr="fail": substitutions.Command(
-        command, on_stderr=on_stderr
-    ),
     "dirname": substitutions.ThisLaunchFileDir,
     "env": lambda name, default=None: substitutions.EnvironmentVariable(
         name, default_value=default

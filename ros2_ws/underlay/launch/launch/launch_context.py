@@ -41,8 +41,7 @@ class LaunchContext:
         self._globals: dict[str, Any] = {}
         self._locals: dict[str, Any] = {}
         self._saved_locals: list[dict[str, Any]] = []
-        self._saved_configurations: list[dict[str, Any]] = []
-        self._saved_environments: list[dict[str, str]] = []
+        self._saved_scopes: list[tuple[dict[str, Any], dict[str, str]]] = []
         self._event_handlers: deque[BaseEventHandler] = deque()
         self._events: deque[Event] = deque()
         self._completion_futures: list[asyncio.Future[Any]] = []
@@ -78,21 +77,15 @@ class LaunchContext:
     def _pop_locals(self) -> None:
         self._locals = self._saved_locals.pop()
 
-    # scopes
+    # scopes: what a group keeps to itself
 
-    def _push_launch_configurations(self) -> None:
-        self._saved_configurations.append(dict(self.launch_configurations))
+    def _push_scope(self) -> None:
+        self._saved_scopes.append((dict(self.launch_configurations), dict(os.environ)))
 
-    def _pop_launch_configurations(self) -> None:
-        self.launch_configurations = self._saved_configurations.pop()
-
-    def _push_environment(self) -> None:
-        self._saved_environments.append(dict(os.environ))
-
-    def _pop_environment(self) -> None:
-        saved = self._saved_environments.pop()
+    def _pop_scope(self) -> None:
+        self.launch_configurations, environment = self._saved_scopes.pop()
         os.environ.clear()
-        os.environ.update(saved)
+        os.environ.update(environment)
 
     # events
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .launch_context import LaunchContext
 from .launch_description_entity import LaunchDescriptionEntity
-from .logging import get_logger
 
 if TYPE_CHECKING:
     from .actions import DeclareLaunchArgument, IncludeLaunchDescription
@@ -27,11 +26,8 @@ class LaunchDescription(LaunchDescriptionEntity):
     def __init__(
         self,
         initial_entities: Iterable[LaunchDescriptionEntity] | None = None,
-        *,
-        deprecated_reason: str | None = None,
     ) -> None:
         self.entities = list(initial_entities or ())
-        self.deprecated_reason = deprecated_reason
 
     def add_entity(self, entity: LaunchDescriptionEntity) -> None:
         """Add an entity at the end."""
@@ -42,13 +38,9 @@ class LaunchDescription(LaunchDescriptionEntity):
         self.add_entity(action)
 
     def visit(self, context: LaunchContext) -> Iterable[LaunchDescriptionEntity]:
-        """Return the entities."""
-        if self.deprecated_reason is not None:
-            get_logger().warning(f"this launch description is deprecated: {self.deprecated_reason}")
         return self.entities
 
     def describe_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
-        """Return the entities."""
         return self.entities
 
     def get_launch_arguments(

@@ -12,7 +12,7 @@ from typing import Any
 
 from .event import Event
 from .event_handler import BaseEventHandler, as_entities
-from .event_handlers import OnShutdown, _OnEvent
+from .event_handlers import OnEvent, OnShutdown
 from .events import IncludeLaunchDescription, Shutdown
 from .launch_context import LaunchContext
 from .launch_description import LaunchDescription
@@ -37,7 +37,7 @@ class LaunchService:
         self._log = get_logger("launch")
         self.context = LaunchContext(argv=argv, noninteractive=noninteractive)
         self.context.register_event_handler(
-            _OnEvent(IncludeLaunchDescription, lambda _: True, lambda e, _: e.launch_description)
+            OnEvent(IncludeLaunchDescription, lambda _: True, lambda e, _: e.launch_description)
         )
         self.context.register_event_handler(OnShutdown(on_shutdown=self._on_shutdown))
         self.event_loop: asyncio.AbstractEventLoop | None = None

@@ -13,7 +13,10 @@ class Substitution:
 
     def describe(self) -> str:
         """Return what this stands for, for `--show-args` and error messages."""
-        return f"{type(self).__name__}()"
+        from .utilities import describe
+
+        parts = (describe(part) for part in vars(self).values() if isinstance(part, list))
+        return f"{type(self).__name__}({', '.join(parts)})"
 
     def perform(self, context: LaunchContext) -> str:
         """Return the text."""

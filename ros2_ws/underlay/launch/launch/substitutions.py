@@ -1,18 +1,15 @@
-"""The substitutions."""
+"""The substitutions. Those without a value here raise SubstitutionFailure when performed."""
 
 from __future__ import annotations
 
 import importlib
 import math
 import os
-import shlex
 import shutil
-import subprocess
 from collections.abc import Iterable
 from typing import Any
 
 from .launch_context import LaunchContext
-from .logging import get_logger
 from .some_substitutions_type import SomeSubstitutionsType
 from .substitution import Substitution
 from .unsupported import refuse_names
@@ -24,7 +21,9 @@ from .utilities import (
     perform,
 )
 
-__getattr__ = refuse_names(__name__, {"AnonName", "FileContent", "LaunchLogDir"})
+__getattr__ = refuse_names(__name__, {"AnonName", "Command", "FileContent", "LaunchLogDir"})
+
+_TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
 class SubstitutionFailure(RuntimeError):
@@ -40,11 +39,9 @@ class TextSubstitution(Substitution):
         self.text = text
 
     def describe(self) -> str:
-        """Return the text in quotes."""
         return f"'{self.text}'"
 
     def perform(self, context: LaunchContext) -> str:
-        """Return the text."""
         return self.text
 
 
@@ -53,14 +50,9 @@ class LaunchConfiguration(Substitution):
 
     def __init__(self, variable_name: SomeSubstitutionsType, *, default: Any = None) -> None:
         self.variable_name = normalize_to_list_of_substitutions(variable_name)
-        self._default = None if default is None else _texts(default)
-
-    def describe(self) -> str:
-        """Return the configuration's name."""
-        return f"LaunchConfig({describe(self.variable_name)})"
+        self._default = None if default is None else _as_texts(default)
 
     def perform(self, context: LaunchContext) -> str:
-        """Return the value, else the default; SubstitutionFailure without either."""
         name = perform(context, self.variable_name)
         if name in context.launch_configurations:
             return context.launch_configurations[name]
@@ -79,22 +71,15 @@ class EnvironmentVariable(Substitution):
         self, name: SomeSubstitutionsType, *, default_value: SomeSubstitutionsType | None = None
     ) -> None:
         self.name = normalize_to_list_of_substitutions(name)
-        self.default_value = (
-            None if default_value is None else normalize_to_list_of_substitutions(default_value)
-        )
-
-    def describe(self) -> str:
-        """Return the variable's name."""
-        return f"EnvVar({describe(self.name)})"
+        self._default = None if default_value is None else _as_texts(default_value)
 
     def perform(self, context: LaunchContext) -> str:
-        """Return the value, else the default; SubstitutionFailure without either."""
         name = perform(context, self.name)
         if name in context.environment:
             return context.environment[name]
-        if self.default_value is None:
+        if self._default is None:
             raise SubstitutionFailure(f"environment variable '{name}' is not set")
-        return perform(context, self.default_value)
+        return perform(context, self._default)
 
 
 class PathJoinSubstitution(Substitution):
@@ -103,12 +88,7 @@ class PathJoinSubstitution(Substitution):
     def __init__(self, substitutions: Iterable[str | Substitution]) -> None:
         self.substitutions = normalize_to_list_of_substitutions(substitutions)
 
-    def describe(self) -> str:
-        """Return the parts."""
-        return f"PathJoin({describe(self.substitutions)})"
-
     def perform(self, context: LaunchContext) -> str:
-        """Return the path."""
         return os.path.join(*(part.perform(context) for part in self.substitutions))
 
 
@@ -121,12 +101,7 @@ class PythonExpression(Substitution):
         self.expression = normalize_to_list_of_substitutions(expression)
         self.python_modules = normalize_to_list_of_substitutions(python_modules)
 
-    def describe(self) -> str:
-        """Return the expression."""
-        return f"PythonExpr({describe(self.expression)})"
-
     def perform(self, context: LaunchContext) -> str:
-        """Evaluate the expression."""
         names: dict[str, Any] = {}
         for part in self.python_modules:
             module = importlib.import_module(part.perform(context))
@@ -149,11 +124,9 @@ class LocalSubstitution(Substitution):
         self.description = description
 
     def describe(self) -> str:
-        """Return the description, else the expression."""
-        return f"LocalVar('{self.description or self.expression}')"
+        return f"LocalSubstitution({self.description or self.expression})"
 
     def perform(self, context: LaunchContext) -> str:
-        """Evaluate the expression."""
         return eval(f"context.locals.{self.expression}", {}, {"context": context})
 
 
@@ -161,16 +134,14 @@ class ThisLaunchFile(Substitution):
     """The path of the launch file that was included last."""
 
     def perform(self, context: LaunchContext) -> str:
-        """Return the path; SubstitutionFailure outside of a launch file."""
-        return _current(context, "current_launch_file_path", self)
+        return _local(context, "current_launch_file_path")
 
 
 class ThisLaunchFileDir(Substitution):
     """The folder of the launch file that was included last."""
 
     def perform(self, context: LaunchContext) -> str:
-        """Return the folder; SubstitutionFailure outside of a launch file."""
-        return _current(context, "current_launch_file_directory", self)
+        return _local(context, "current_launch_file_directory")
 
 
 class FindExecutable(Substitution):
@@ -179,55 +150,12 @@ class FindExecutable(Substitution):
     def __init__(self, *, name: SomeSubstitutionsType) -> None:
         self.name = normalize_to_list_of_substitutions(name)
 
-    def describe(self) -> str:
-        """Return the executable's name."""
-        return f"FindExec({describe(self.name)})"
-
     def perform(self, context: LaunchContext) -> str:
-        """Return the path; SubstitutionFailure if there is none."""
         name = perform(context, self.name)
         path = shutil.which(name)
         if path is None:
             raise SubstitutionFailure(f"executable '{name}' is not on the PATH")
         return path
-
-
-class Command(Substitution):
-    """The standard output of a command; `on_stderr` is fail, ignore, warn or capture."""
-
-    def __init__(
-        self, command: SomeSubstitutionsType, *, on_stderr: SomeSubstitutionsType = "fail"
-    ) -> None:
-        self.command = normalize_to_list_of_substitutions(command)
-        self.on_stderr = normalize_to_list_of_substitutions(on_stderr)
-
-    def describe(self) -> str:
-        """Return the command."""
-        return f"Command({describe(self.command)})"
-
-    def perform(self, context: LaunchContext) -> str:
-        """Run the command; SubstitutionFailure if it fails, or writes errors when told so."""
-        command = perform(context, self.command)
-        on_stderr = perform(context, self.on_stderr)
-        if on_stderr not in ("fail", "ignore", "warn", "capture"):
-            raise SubstitutionFailure(
-                f"Command: on_stderr={on_stderr!r} is none of fail, ignore, warn, capture"
-            )
-        stderr = subprocess.STDOUT if on_stderr == "capture" else subprocess.PIPE
-        try:
-            result = subprocess.run(
-                shlex.split(command), stdout=subprocess.PIPE, stderr=stderr, text=True, check=False
-            )
-        except OSError as error:
-            raise SubstitutionFailure(f"Command {command!r}: {error}") from error
-        if result.returncode or (result.stderr and on_stderr == "fail"):
-            raise SubstitutionFailure(
-                f"Command {command!r} ended with code {result.returncode} and the errors "
-                f"{result.stderr!r}"
-            )
-        if result.stderr and on_stderr == "warn":
-            get_logger().warning(f"Command {command!r} wrote errors: {result.stderr}")
-        return result.stdout
 
 
 class EqualsSubstitution(Substitution):
@@ -237,58 +165,41 @@ class EqualsSubstitution(Substitution):
         self.left = normalize_to_list_of_substitutions(_comparable(left))
         self.right = normalize_to_list_of_substitutions(_comparable(right))
 
-    def describe(self) -> str:
-        """Return both sides."""
-        return f"{type(self).__name__}({describe(self.left)}, {describe(self.right)})"
-
     def perform(self, context: LaunchContext) -> str:
-        """Compare."""
-        left, right = perform(context, self.left), perform(context, self.right)
-        truths = {"true": True, "1": True, "false": False, "0": False}
-        if left.lower() in truths and right.lower() in truths:
-            return _spell(truths[left.lower()] == truths[right.lower()])
+        return _spell(self._equal(perform(context, self.left), perform(context, self.right)))
+
+    def _equal(self, left: str, right: str) -> bool:
+        if left.lower() in _TRUTHS and right.lower() in _TRUTHS:
+            return _TRUTHS[left.lower()] == _TRUTHS[right.lower()]
         try:
-            return _spell(math.isclose(float(left), float(right)))
+            return math.isclose(float(left), float(right))
         except ValueError:
-            return _spell(left == right)
+            return left == right
 
 
 class NotEqualsSubstitution(EqualsSubstitution):
     """The opposite of EqualsSubstitution."""
 
-    def perform(self, context: LaunchContext) -> str:
-        """Compare."""
-        return _spell(super().perform(context) == "false")
+    def _equal(self, left: str, right: str) -> bool:
+        return not super()._equal(left, right)
 
 
-class _Logic(Substitution):
-    """`true` or `false` from the truth of every argument."""
+class AllSubstitution(Substitution):
+    """`true` if every argument is."""
+
+    _combine = staticmethod(all)
 
     def __init__(self, *args: SomeSubstitutionsType) -> None:
         self.args = [normalize_to_list_of_substitutions(arg) for arg in args]
 
-    def describe(self) -> str:
-        """Return the arguments."""
-        return f"{type(self).__name__}({', '.join(describe(arg) for arg in self.args)})"
-
-    def _truths(self, context: LaunchContext) -> list[bool]:
-        return [_truth(context, arg) for arg in self.args]
-
-
-class AllSubstitution(_Logic):
-    """`true` if every argument is."""
-
     def perform(self, context: LaunchContext) -> str:
-        """Combine."""
-        return _spell(all(self._truths(context)))
+        return _spell(self._combine([_truth(context, arg) for arg in self.args]))
 
 
-class AnySubstitution(_Logic):
+class AnySubstitution(AllSubstitution):
     """`true` if at least one argument is."""
 
-    def perform(self, context: LaunchContext) -> str:
-        """Combine."""
-        return _spell(any(self._truths(context)))
+    _combine = staticmethod(any)
 
 
 class AndSubstitution(AllSubstitution):
@@ -305,15 +216,14 @@ class OrSubstitution(AnySubstitution):
         super().__init__(left, right)
 
 
-class NotSubstitution(_Logic):
+class NotSubstitution(Substitution):
     """`true` if the value is false."""
 
     def __init__(self, value: SomeSubstitutionsType) -> None:
-        super().__init__(value)
+        self.value = normalize_to_list_of_substitutions(value)
 
     def perform(self, context: LaunchContext) -> str:
-        """Negate."""
-        return _spell(not self._truths(context)[0])
+        return _spell(not _truth(context, self.value))
 
 
 class IfElseSubstitution(Substitution):
@@ -331,24 +241,16 @@ class IfElseSubstitution(Substitution):
         self.if_value = normalize_to_list_of_substitutions(if_value)
         self.else_value = normalize_to_list_of_substitutions(else_value)
 
-    def describe(self) -> str:
-        """Return the condition and both values."""
-        parts = (self.condition, self.if_value, self.else_value)
-        return f"IfElseSubstitution({', '.join(describe(part) for part in parts)})"
-
     def perform(self, context: LaunchContext) -> str:
-        """Choose."""
-        return perform(
-            context, self.if_value if _truth(context, self.condition) else self.else_value
-        )
+        chosen = self.if_value if _truth(context, self.condition) else self.else_value
+        return perform(context, chosen)
 
 
-def _texts(value: Any) -> SomeSubstitutionsType:
-    """Turn numbers and the like into text, alone or in a list, and leave the rest."""
-    if isinstance(value, str | Substitution):
-        return value
-    items = value if isinstance(value, Iterable) else (value,)
-    return [item if isinstance(item, str | Substitution) else str(item) for item in items]
+def _as_texts(value: Any) -> list[Substitution]:
+    """Return text, numbers and the like, alone or in a list, as substitutions."""
+    items = [value] if isinstance(value, str) or not isinstance(value, Iterable) else value
+    texts = [item if isinstance(item, str | Substitution) else str(item) for item in items]
+    return normalize_to_list_of_substitutions(texts)
 
 
 def _comparable(value: Any) -> SomeSubstitutionsType:
@@ -370,10 +272,8 @@ def _spell(value: bool) -> str:
     return str(value).lower()
 
 
-def _current(context: LaunchContext, key: str, substitution: Substitution) -> str:
+def _local(context: LaunchContext, name: str) -> str:
     try:
-        return context.get_locals_as_dict()[key]
+        return context.get_locals_as_dict()[name]
     except KeyError:
-        raise SubstitutionFailure(
-            f"{type(substitution).__name__} has no value outside of an included launch file"
-        ) from None
+        raise SubstitutionFailure(f"there is no {name} outside of a launch file") from None

@@ -10,7 +10,7 @@ from launch import Action, LaunchContext, SomeSubstitutionsType
 from launch.actions import ExecuteProcess
 from launch.logging import get_logger
 from launch.substitutions import SubstitutionFailure
-from launch.unsupported import UnsupportedFeatureError, refuse_names
+from launch.unsupported import refuse_names
 from launch.utilities import normalize_to_list_of_substitutions, perform
 
 from .parameter_descriptions import (
@@ -139,8 +139,6 @@ class LifecycleNode(Node):
     def __init__(
         self, *, name: SomeSubstitutionsType, namespace: SomeSubstitutionsType, **kwargs
     ) -> None:
-        if kwargs.pop("autostart", False):
-            raise UnsupportedFeatureError("LifecycleNode(autostart=True)")
         super().__init__(name=name, namespace=namespace, **kwargs)
 
 
@@ -152,7 +150,6 @@ class PushROSNamespace(Action):
         self.namespace = normalize_to_list_of_substitutions(namespace)
 
     def execute(self, context: LaunchContext) -> None:
-        """Set it, below the one set before."""
         before = context.launch_configurations.get(_NAMESPACE)
         pushed = perform(context, self.namespace)
         try:
@@ -173,7 +170,6 @@ class SetParameter(Action):
         self.value = value
 
     def execute(self, context: LaunchContext) -> None:
-        """Set it."""
         values = evaluate_parameters(context, {perform(context, self.name): self.value})
         before = context.launch_configurations.get(_PARAMETERS, [])
         context.launch_configurations[_PARAMETERS] = [*before, *values.items()]
@@ -188,7 +184,6 @@ class SetRemap(Action):
         self.dst = normalize_to_list_of_substitutions(dst)
 
     def execute(self, context: LaunchContext) -> None:
-        """Set it."""
         before = context.launch_configurations.get(_REMAPS, [])
         rule = (perform(context, self.src), perform(context, self.dst))
         context.launch_configurations[_REMAPS] = [*before, rule]

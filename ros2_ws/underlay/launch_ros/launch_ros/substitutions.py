@@ -8,7 +8,7 @@ from launch import LaunchContext, SomeSubstitutionsType, Substitution
 from launch.frontend import register_substitution
 from launch.substitutions import SubstitutionFailure
 from launch.unsupported import refuse_names
-from launch.utilities import describe, normalize_to_list_of_substitutions, perform
+from launch.utilities import normalize_to_list_of_substitutions, perform
 
 __getattr__ = refuse_names(__name__, {"Parameter"})
 
@@ -18,10 +18,6 @@ class FindPackage(Substitution):
 
     def __init__(self, package: SomeSubstitutionsType) -> None:
         self.package = normalize_to_list_of_substitutions(package)
-
-    def describe(self) -> str:
-        """Return the package's name."""
-        return f"{type(self).__name__}(pkg={describe(self.package)})"
 
     def find(self, package_name: str) -> str:
         """Return the folder for a package."""
@@ -36,7 +32,6 @@ class FindPackagePrefix(FindPackage):
     """The folder that a package is installed below."""
 
     def find(self, package_name: str) -> str:
-        """Return the prefix."""
         return get_package_prefix(package_name)
 
 
@@ -54,10 +49,6 @@ class ExecutableInPackage(FindPackagePrefix):
     def __init__(self, executable: SomeSubstitutionsType, package: SomeSubstitutionsType) -> None:
         super().__init__(package)
         self.executable = normalize_to_list_of_substitutions(executable)
-
-    def describe(self) -> str:
-        """Return the names of both."""
-        return f"ExecInPkg(pkg={describe(self.package)}, exec={describe(self.executable)})"
 
     def perform(self, context: LaunchContext) -> str:
         """Return <prefix>/lib/<package>/<executable>; SubstitutionFailure if there is none."""

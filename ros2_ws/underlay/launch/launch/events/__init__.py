@@ -20,8 +20,6 @@ __getattr__ = refuse_names(__name__, {"ExecutionComplete"})
 class Shutdown(Event):
     """The launch is to end."""
 
-    name = "launch.events.Shutdown"
-
     def __init__(self, *, reason: str = "reason not given", due_to_sigint: bool = False) -> None:
         self.reason = reason
         self.due_to_sigint = due_to_sigint
@@ -30,16 +28,12 @@ class Shutdown(Event):
 class IncludeLaunchDescription(Event):
     """A launch description is to be visited."""
 
-    name = "launch.events.IncludeLaunchDescription"
-
     def __init__(self, launch_description: LaunchDescription) -> None:
         self.launch_description = launch_description
 
 
 class TimerEvent(Event):
     """A TimerAction's period is over."""
-
-    name = "launch.events.TimerEvent"
 
     def __init__(self, *, timer_action: TimerAction) -> None:
         self.timer_action = timer_action

@@ -20,8 +20,6 @@ ProcessMatcher = Callable[["ExecuteProcess"], bool]
 class RunningProcessEvent(Event):
     """Something that happened to a process."""
 
-    name = "launch.events.process.RunningProcessEvent"
-
     def __init__(
         self,
         *,
@@ -43,13 +41,9 @@ class RunningProcessEvent(Event):
 class ProcessStarted(RunningProcessEvent):
     """A process runs."""
 
-    name = "launch.events.process.ProcessStarted"
-
 
 class ProcessExited(RunningProcessEvent):
     """A process ended; `returncode` is negative for a signal."""
-
-    name = "launch.events.process.ProcessExited"
 
     def __init__(self, *, returncode: int, **process) -> None:
         super().__init__(**process)
@@ -58,8 +52,6 @@ class ProcessExited(RunningProcessEvent):
 
 class ProcessIO(RunningProcessEvent):
     """A process wrote the bytes `text` to its standard output (fd 1) or error (fd 2)."""
-
-    name = "launch.events.process.ProcessIO"
 
     def __init__(self, *, text: bytes, fd: int, **process) -> None:
         super().__init__(**process)
@@ -72,25 +64,19 @@ class ProcessIO(RunningProcessEvent):
 class ProcessStdout(ProcessIO):
     """A process wrote to its standard output."""
 
-    name = "launch.events.process.ProcessStdout"
-
-    def __init__(self, *, text: bytes, **process) -> None:
-        super().__init__(text=text, fd=1, **process)
+    def __init__(self, **process) -> None:
+        super().__init__(fd=1, **process)
 
 
 class ProcessStderr(ProcessIO):
     """A process wrote to its standard error."""
 
-    name = "launch.events.process.ProcessStderr"
-
-    def __init__(self, *, text: bytes, **process) -> None:
-        super().__init__(text=text, fd=2, **process)
+    def __init__(self, **process) -> None:
+        super().__init__(fd=2, **process)
 
 
 class ProcessTargetedEvent(Event):
     """A request to the processes that `process_matcher` holds for."""
-
-    name = "launch.events.process.ProcessTargetedEvent"
 
     def __init__(self, *, process_matcher: ProcessMatcher) -> None:
         self.process_matcher = process_matcher
@@ -99,13 +85,9 @@ class ProcessTargetedEvent(Event):
 class ShutdownProcess(ProcessTargetedEvent):
     """A request to stop: SIGINT first, then ever more firmly."""
 
-    name = "launch.events.process.ShutdownProcess"
-
 
 class SignalProcess(ProcessTargetedEvent):
     """A request to send one signal, given by number or by name."""
-
-    name = "launch.events.process.SignalProcess"
 
     def __init__(
         self, *, signal_number: signal.Signals | int | str, process_matcher: ProcessMatcher
