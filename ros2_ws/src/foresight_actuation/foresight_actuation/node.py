@@ -222,12 +222,14 @@ class ActuationNode(ForesightNode[Parameters]):
         changed = self._told is None or self._told != (command.state, command.reason.sentence)
         if not changed and now_s - self._told_s < STATUS_PERIOD_S:
             return
+        faulty = command.state in (State.STOPPED, State.EMERGENCY)
+        if faulty and command.reason is not Reason.DEACTIVATED:
+            self.health.problem("stopped", f"{command.state.name}: {command.explanation}")
         if self._told is None or self._told[0] is not command.state:
             self._entered_s = self.now_s()
-            self.get_logger().info(f"{command.state.name}: {command.explanation}")
+            if not faulty:
+                self.get_logger().info(f"{command.state.name}: {command.explanation}")
         self._told, self._told_s = (command.state, command.reason.sentence), now_s
-        if command.state in (State.STOPPED, State.EMERGENCY):
-            self.health.problem("stopped", command.explanation)
         message = Status(state=int(command.state), reason=command.explanation)
         message.header.stamp = to_stamp(self._entered_s)
         message.header.frame_id = self.values.base_frame

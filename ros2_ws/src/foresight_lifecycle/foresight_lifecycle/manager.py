@@ -231,10 +231,11 @@ class LifecycleManager(Node):
                 f"{late[0].name} is {NAMES.get(late[0].state, 'unsettled')} after "
                 f"{self._startup_timeout_s:g} s instead of active; look into its log"
             )
-        elif all(node.state != State.PRIMARY_STATE_UNKNOWN for node in late):
-            # All are configured, which takes time, before the first is activated.
-            if not self._ask_first(self._nodes, UNCONFIGURED, Step.CONFIGURE):
-                self._ask_first(self._nodes, INACTIVE, Step.ACTIVATE)
+        elif any(node.state == State.PRIMARY_STATE_UNKNOWN for node in late):
+            pass  # until all have been heard
+        elif not self._ask_first(self._nodes, UNCONFIGURED, Step.CONFIGURE):
+            # Configuring takes time: it is over for all before the first is activated.
+            self._ask_first(self._nodes, INACTIVE, Step.ACTIVATE)
         return None
 
     def _go_down(self) -> None:

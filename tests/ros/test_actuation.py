@@ -1,0 +1,347 @@
+"""The actuation node: it drives by plan, and every fault brings the robot to rest and is told."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import launch_pytest
+import numpy as np
+import pytest
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Twist, TwistStamped
+from harness import Bench
+from launch import LaunchDescription
+from launch.actions import RegisterEventHandler
+from launch.event_handlers import OnProcessStart
+from launch_pytest.actions import ReadyToTest
+from launch_ros.actions import Node
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
+from nav_msgs.msg import Odometry
+from rclpy.lifecycle import TransitionCallbackReturn
+from sensor_msgs.msg import LaserScan
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from foresight.robot import RobotProfile
+from foresight_actuation.node import ActuationNode
+from foresight_interfaces.msg import ExecutedAction, Plan, Status
+from foresight_node.messages import LATCHED, LATEST, floats, seconds
+
+pytestmark = pytest.mark.timeout(60)
+
+HOMEBOT = Path(__file__).parents[2] / "config" / "robots" / "homebot.yaml"
+LIMITS = RobotProfile.load(HOMEBOT).limits
+LINEAR, ANGULAR = 0.4, 0.5
+SLACK_S = 0.25
+"""What timers, scheduling and the transport may add on a busy machine."""
+
+
+class Robot:
+    """Drivers and a planner that keep actuation content, each of which can be silenced."""
+
+    def __init__(self, bench: Bench, kind: type = Twist) -> None:
+        self.bench = bench
+        self.plan: tuple[float, float] | None = (LINEAR, ANGULAR)
+        self.odom: float | None = 0.0
+        self.scan: float | None = math.inf
+        self.commands: list[tuple[float, float, float]] = []
+        peer = bench.peer
+        peer.create_subscription(kind, "cmd_vel", self._on_command, LATEST)
+        self.statuses: list[Status] = bench.collect(Status, "status", LATCHED)
+        self.plans = peer.create_publisher(Plan, "plan", LATEST)
+        self.odoms = peer.create_publisher(Odometry, "odom", 10)
+        self.scans = peer.create_publisher(LaserScan, "scan", 10)
+        peer.create_timer(0.05, self._send_odom)
+        peer.create_timer(0.1, self._send_scan)
+        peer.create_timer(0.2, self._send_plan)
+
+    def _on_command(self, message: Any) -> None:
+        twist = message.twist if isinstance(message, TwistStamped) else message
+        self.commands.append((time.monotonic(), twist.linear.x, twist.angular.z))
+
+    def _send_odom(self) -> None:
+        if self.odom is not None:
+            message = Odometry()
+            message.header.stamp = self.bench.now()
+            message.twist.twist.linear.x = self.odom
+            self.odoms.publish(message)
+
+    def _send_scan(self) -> None:
+        if self.scan is not None:
+            message = LaserScan(angle_increment=0.1, range_min=0.05, range_max=6.0)
+            message.header.stamp = self.bench.now()
+            message.ranges = floats(np.full(63, self.scan))
+            self.scans.publish(message)
+
+    def _send_plan(self) -> None:
+        if self.plan is not None:
+            self.send_plan([self.plan[0]] * 8, [self.plan[1]] * 8)
+
+    def send_plan(self, linear: list[float], angular: list[float]) -> None:
+        message = Plan(action_duration_s=0.3, linear=floats(linear), angular=floats(angular))
+        message.header.stamp = message.observation_stamp = self.bench.now()
+        self.plans.publish(message)
+
+    def drive(self) -> None:
+        """Wait until the robot holds full speed."""
+        full = [(pytest.approx(LINEAR), pytest.approx(ANGULAR))] * 4
+        self.bench.wait_for(lambda: [command[1:] for command in self.commands[-4:]] == full)
+
+    def told(self, state: int, text: str) -> bool:
+        return any(s.state == state and text in s.reason for s in self.statuses)
+
+    def stops(self, state: int, text: str, within_s: float) -> None:
+        """The status says it, and the robot is at rest, within a time from now on."""
+        began_s = time.monotonic()
+        self.bench.wait_for(lambda: self.told(state, text) and self.commands[-1][1:] == (0.0, 0.0))
+        stop_s = LINEAR / LIMITS.linear_decel_mps2 + 0.2
+        assert self.commands[-1][0] - began_s <= within_s + stop_s + SLACK_S
+        check_ramp(self.commands)
+        count = len(self.commands)
+        self.bench.spin(0.3)
+        assert {command[1:] for command in self.commands[count:]} == {(0.0, 0.0)}
+
+
+def check_ramp(commands: list[tuple[float, float, float]]) -> None:
+    """The speed falls from full to zero in steps that the profile's limits allow.
+
+    A period longer than 0.1 s counts as 0.1 s in the limiter, and one of 20 Hz may come late.
+    """
+    moving = max(i for i, command in enumerate(commands) if command[1] == pytest.approx(LINEAR))
+    falling = np.array(commands[moving:])
+    assert (np.diff(falling[:, 1]) <= 1e-9).all()
+    assert (-np.diff(falling[:, 1]) <= LIMITS.linear_decel_mps2 * 0.1 + 1e-9).all()
+    assert len(falling) >= LINEAR / (LIMITS.linear_decel_mps2 * 0.1)
+
+
+@pytest.fixture
+def robot(bench: Bench) -> Robot:
+    robot = Robot(bench)
+    bench.bring_up(ActuationNode, robot=str(HOMEBOT))
+    return robot
+
+
+@pytest.fixture
+def outside(domain: int) -> Iterator[Bench]:
+    """Another participant, without a node under test."""
+    outside = Bench(domain)
+    yield outside
+    outside.close()
+
+
+def test_it_drives_the_plan_and_says_so(robot: Robot) -> None:
+    robot.drive()
+    assert robot.told(Status.DRIVING, "following the plan")
+    speeds = np.array(robot.commands)[:, 1:]
+    assert (speeds <= np.float32([LINEAR, ANGULAR]) + 1e-9).all()
+
+
+def test_it_stops_when_plans_stop(robot: Robot) -> None:
+    robot.drive()
+    robot.plan = None
+    robot.stops(Status.STOPPED, "no fresh plan", within_s=1.0)
+
+
+def test_it_stops_when_odometry_stops(robot: Robot) -> None:
+    robot.drive()
+    robot.odom = None
+    robot.stops(Status.STOPPED, "no fresh odometry", within_s=0.5)
+
+
+def test_it_stops_when_the_scan_stops(robot: Robot) -> None:
+    robot.drive()
+    robot.scan = None
+    robot.stops(Status.STOPPED, "no fresh scan", within_s=0.5)
+
+
+def test_it_stops_for_odometry_that_is_not_a_number(robot: Robot) -> None:
+    robot.drive()
+    robot.odom = math.nan
+    robot.stops(Status.STOPPED, "odometry holds a number that is not finite", within_s=0.05)
+
+
+def test_it_stops_for_a_plan_that_is_not_a_number(robot: Robot) -> None:
+    robot.drive()
+    robot.plan = (math.nan, 0.0)
+    robot.stops(Status.STOPPED, "plan refused", within_s=0.2)
+
+
+def test_it_stops_for_a_plan_of_uneven_lengths(robot: Robot) -> None:
+    robot.drive()
+    robot.plan = None
+    robot.send_plan([LINEAR] * 8, [ANGULAR] * 7)
+    robot.stops(Status.STOPPED, "not pairs", within_s=0.1)
+
+
+def test_it_stops_when_the_scan_closes_the_path(robot: Robot) -> None:
+    robot.plan = (LINEAR, 0.0)
+    robot.bench.wait_for(lambda: robot.commands and robot.commands[-1][1] == pytest.approx(LINEAR))
+    robot.scan = 0.18
+    robot.stops(Status.STOPPED, "closed in the scan", within_s=0.1)
+
+
+def test_an_empty_plan_is_rest_without_a_fault(robot: Robot) -> None:
+    robot.drive()
+    robot.plan = None
+    robot.send_plan([], [])
+    robot.stops(Status.HOLDING, "nothing to do", within_s=0.1)
+    assert not any(status.state == Status.STOPPED for status in robot.statuses)
+
+
+def test_deactivation_brakes_before_it_ends(robot: Robot, bench: Bench) -> None:
+    robot.drive()
+    node = bench._nodes[0]
+    assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
+    bench.wait_for(lambda: robot.told(Status.STOPPED, "deactivated"))
+    count = len(robot.commands)
+    bench.spin(0.3)
+    assert robot.commands[-1][1:] == (0.0, 0.0)
+    assert len(robot.commands) - count <= 1  # silent from then on
+
+
+def test_emergency_stop_holds_until_reset(robot: Robot, bench: Bench) -> None:
+    button = bench.publisher(Bool, "emergency_stop")
+    reset = bench.peer.create_client(Trigger, "reset_emergency_stop")
+    robot.drive()
+    button.publish(Bool(data=True))
+    robot.stops(Status.EMERGENCY, "emergency stop", within_s=0.1)
+    refused = call(bench, reset)
+    assert not refused.success and "release it first" in refused.message
+    button.publish(Bool(data=False))
+    bench.spin(0.3)
+    assert robot.commands[-1][1:] == (0.0, 0.0)
+    assert call(bench, reset).success
+    robot.drive()
+
+
+def test_emergency_stop_outlasts_a_new_configuration(robot: Robot, bench: Bench) -> None:
+    button = bench.publisher(Bool, "emergency_stop")
+    node = bench._nodes[0]
+    node.trigger_deactivate()
+    button.publish(Bool(data=True))
+    button.publish(Bool(data=False))
+    bench.spin(0.3)
+    node.trigger_cleanup()
+    node.trigger_configure()
+    node.trigger_activate()
+    bench.wait_for(lambda: robot.told(Status.EMERGENCY, "emergency stop"))
+    bench.spin(0.5)
+    assert robot.commands[-1][1:] == (0.0, 0.0)
+
+
+def call(bench: Bench, client: Any) -> Trigger.Response:
+    bench.wait_for(client.service_is_ready)
+    future = client.call_async(Trigger.Request())
+    bench.wait_for(future.done)
+    return future.result()
+
+
+def test_executed_action_tells_what_was_commanded(robot: Robot, bench: Bench) -> None:
+    executed: list[ExecutedAction] = bench.collect(ExecutedAction, "executed_action")
+    robot.drive()
+    bench.spin(1.0)
+    starts = np.array([seconds(message.header.stamp) for message in executed])
+    assert np.diff(starts) == pytest.approx(0.1, abs=2e-6)
+    assert executed[-1].duration_s == pytest.approx(0.1)
+    assert executed[-1].linear == pytest.approx(LINEAR)
+    assert executed[-1].angular == pytest.approx(ANGULAR)
+    assert 0.0 <= executed[0].linear < LINEAR
+
+
+def test_stamped_commands_by_parameter(bench: Bench) -> None:
+    robot = Robot(bench, TwistStamped)
+    bench.bring_up(ActuationNode, robot=str(HOMEBOT), stamped="true")
+    robot.drive()
+
+
+def test_a_listener_of_the_other_type_is_told(bench: Bench, outside: Bench) -> None:
+    bench.bring_up(ActuationNode, robot=str(HOMEBOT))
+    reports: list[DiagnosticArray] = bench.collect(DiagnosticArray, "diagnostics")
+    outside.collect(TwistStamped, "cmd_vel")
+    text = "listens to /cmd_vel as geometry_msgs/msg/TwistStamped"
+    bench.wait_for(lambda: any(text in report.status[0].message for report in reports))
+
+
+def test_nothing_is_sent_before_activation(bench: Bench) -> None:
+    robot = Robot(bench)
+    node = bench.start(ActuationNode, robot=str(HOMEBOT))
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    bench.spin(1.0)
+    assert robot.commands == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"robot": "absent.yaml"},
+        {"robot": str(HOMEBOT), "rate_hz": 1.0},
+        {"robot": str(HOMEBOT), "stamped": "perhaps"},
+    ],
+)
+def test_wrong_parameters_fail_configuration(bench: Bench, wrong: dict[str, Any]) -> None:
+    node = bench.start(ActuationNode, **wrong)
+    assert node.trigger_configure() == TransitionCallbackReturn.FAILURE
+
+
+# ---- as a process ----
+
+processes: list[int] = []
+
+
+@launch_pytest.fixture
+def process(domain: int) -> LaunchDescription:
+    processes.clear()
+    actuation = Node(
+        package="foresight_actuation",
+        executable="actuation",
+        parameters=[{"robot": str(HOMEBOT)}],
+        output="screen",
+    )
+    started = OnProcessStart(
+        target_action=actuation, on_start=lambda event, _: processes.append(event.pid)
+    )
+    return LaunchDescription([RegisterEventHandler(started), actuation, ReadyToTest()])
+
+
+def change(bench: Bench, transition: int) -> None:
+    client = bench.peer.create_client(ChangeState, "actuation/change_state")
+    bench.wait_for(client.service_is_ready)
+    future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
+    bench.wait_for(future.done)
+    assert future.result().success
+
+
+def is_running(pid: int) -> bool:
+    """A process that has ended may still wait for its parent to take note."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.mark.launch(fixture=process)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_brakes_the_robot_before_the_process_ends(
+    outside: Bench, number: signal.Signals
+) -> None:
+    robot = Robot(outside)
+    change(outside, Transition.TRANSITION_CONFIGURE)
+    change(outside, Transition.TRANSITION_ACTIVATE)
+    robot.drive()
+    began_s = time.monotonic()
+    os.kill(processes[0], number)
+    gone: Callable[[], bool] = lambda: not is_running(processes[0])  # noqa: E731
+    outside.wait_for(gone, 5.0)
+    outside.spin(0.2)
+    assert robot.commands[-1][1:] == (0.0, 0.0)
+    check_ramp(robot.commands)
+    stop_s = LINEAR / LIMITS.linear_decel_mps2 + 0.2
+    assert robot.commands[-1][0] - began_s <= stop_s + SLACK_S
