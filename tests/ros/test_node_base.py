@@ -20,9 +20,12 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from std_msgs.msg import String
 
 from foresight_interfaces.msg import Heartbeat
 from foresight_node import ERROR, ForesightNode, ParameterError, parameter
+from foresight_node.messages import LATCHED, LATEST
 from foresight_perception.node import PerceptionNode
 from foresight_planning.node import PlanningNode
 from foresight_world_model.node import WorldModelNode
@@ -99,6 +102,18 @@ def test_parameters_have_types_and_defaults(bench: Bench) -> None:
     description = node.describe_parameter("period_s")
     assert description.description == "How often, s."
     assert description.floating_point_range[0].to_value == 2.0
+
+
+def test_a_choice_may_look_like_a_flag_in_yaml(bench: Bench) -> None:
+    @dataclass(frozen=True)
+    class Choice:
+        stamped: str = parameter("auto", "Whether.", choices=("auto", "true", "false"))
+
+    class Chooser(ForesightNode[Choice]):
+        def __init__(self, **options: Any) -> None:
+            super().__init__("chooser", Choice, **options)
+
+    assert bench.start(Chooser, stamped=True).values == Choice(stamped="true")
 
 
 def test_live_parameters_change_and_are_checked(bench: Bench) -> None:
@@ -184,6 +199,23 @@ def test_the_heart_beats_from_the_start(bench: Bench) -> None:
     assert 7 <= len(beats) <= 13
 
 
+def test_a_quality_of_service_that_does_not_fit_is_told(bench: Bench) -> None:
+    bench.peer.create_publisher(String, "in", qos_profile_sensor_data)
+    bench.peer.create_subscription(String, "out", lambda _: None, LATCHED)
+    node = bench.start(Plain, file="x")
+    node.listen(String, "in", lambda _: None, LATEST)
+    node.advertise(String, "out", LATEST)
+    told: set[str] = set()
+
+    def both() -> bool:
+        told.update(kind for kind in node.health._problems if kind.startswith("qos"))
+        return told == {"qos of /in", "qos of /out"}
+
+    bench.wait_for(both)
+    text = node.health._problems["qos of /in"].text
+    assert "'peer'" in text and "\n" not in text
+
+
 # --- the worker
 
 
@@ -252,6 +284,9 @@ def test_health_measures_rates_and_latencies(bench: Bench, monkeypatch: pytest.M
     assert values["encode p50 (ms)"] == "50.0" and values["encode p95 (ms)"] == "95.0"
     assert float(values["images (Hz)"]) == pytest.approx(10.0, abs=0.3)
     assert values["dropped"] == "1" and values["bundle"] == "abc"
+    assert values["encode_ms"].split()[:3] == ["0.0", "1.0", "2.0"]
+    health.publish()
+    assert "encode_ms" not in {value.key for value in health.status().values}
     clock[0] += 20.0
     values = {value.key: value.value for value in health.status().values}
     assert values["images (Hz)"] == "0.0"

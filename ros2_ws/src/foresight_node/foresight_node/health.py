@@ -41,6 +41,7 @@ class Health:
         self._facts: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._latencies: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=self.WINDOW))
+        self._unsent: dict[str, list[float]] = defaultdict(list)
         self._events: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=self.WINDOW))
         self._problems: dict[str, _Problem] = {}
 
@@ -57,8 +58,9 @@ class Health:
         self._events[key].append(time.monotonic())
 
     def latency(self, key: str, seconds: float) -> None:
-        """How long something took."""
+        """How long something took; told as percentiles, and each value once as `<key>_ms`."""
         self._latencies[key].append(seconds)
+        self._unsent[key].append(seconds)
 
     def problem(self, kind: str, text: str, level: bytes = WARN) -> None:
         """Report and log (throttled) one sentence; `kind` groups sentences that vary in numbers."""
@@ -84,6 +86,7 @@ class Health:
         message.header.stamp = self._node.get_clock().now().to_msg()
         message.status = [self.status()]
         self._publisher.publish(message)
+        self._unsent.clear()
 
     def status(self) -> DiagnosticStatus:
         """The state now; its message is the worst problem, or 'ok'."""
@@ -105,6 +108,8 @@ class Health:
             p50, p95 = np.percentile(np.asarray(seconds) * 1e3, [50, 95])
             values[f"{key} p50 (ms)"] = f"{p50:.1f}"
             values[f"{key} p95 (ms)"] = f"{p95:.1f}"
+        for key, seconds in self._unsent.items():
+            values[f"{key.replace(' ', '_')}_ms"] = " ".join(f"{s * 1e3:.1f}" for s in seconds)
         values.update({key: str(count) for key, count in sorted(self._counts.items())})
         return values
 

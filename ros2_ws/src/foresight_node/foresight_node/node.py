@@ -13,14 +13,16 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.action.server import RCLError
 from rclpy.clock import Clock, ClockType
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.signals import SignalHandlerOptions
+from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from foresight_interfaces.msg import Heartbeat
-from foresight_node.health import Health
+from foresight_node.health import ERROR, Health
 from foresight_node.parameters import ParameterServer
 from foresight_node.worker import Worker
 
@@ -88,7 +90,14 @@ class ForesightNode(LifecycleNode, Generic[P]):
 
     def advertise(self, kind: type, topic: str, qos: QoSProfile | int) -> Publisher:
         """A publisher that is silent while the node is not active."""
-        publisher = self.create_lifecycle_publisher(kind, topic, qos)
+        mine = qos if isinstance(qos, QoSProfile) else QoSProfile(depth=qos)
+
+        def mismatch(_event: object) -> None:
+            for other in self.get_subscriptions_info_by_topic(publisher.topic_name):
+                self._tell_mismatch(publisher.topic_name, other, mine, other.qos_profile)
+
+        events = PublisherEventCallbacks(incompatible_qos=mismatch)
+        publisher = self.create_lifecycle_publisher(kind, topic, mine, event_callbacks=events)
         self._releases.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
@@ -101,7 +110,16 @@ class ForesightNode(LifecycleNode, Generic[P]):
             if self.active:
                 callback(message)
 
-        subscription = self.create_subscription(kind, topic, when_active, qos)
+        mine = qos if isinstance(qos, QoSProfile) else QoSProfile(depth=qos)
+
+        def mismatch(_event: object) -> None:
+            for other in self.get_publishers_info_by_topic(subscription.topic_name):
+                self._tell_mismatch(subscription.topic_name, other, other.qos_profile, mine)
+
+        events = SubscriptionEventCallbacks(incompatible_qos=mismatch)
+        subscription = self.create_subscription(
+            kind, topic, when_active, mine, event_callbacks=events
+        )
         self._releases.append(lambda: self.destroy_subscription(subscription))
 
     def every(self, period_s: float, callback: Callable[[], None], *, steady: bool = True) -> None:
@@ -213,6 +231,20 @@ class ForesightNode(LifecycleNode, Generic[P]):
             text += "\n" + "".join(traceback.format_exception(error))
         self.get_logger().error(text)
 
+    def _tell_mismatch(
+        self, topic: str, other: TopicEndpointInfo, offered: QoSProfile, asked: QoSProfile
+    ) -> None:
+        verdict, reasons = qos_check_compatible(_core(offered), _core(asked))
+        if verdict != QoSCompatibility.ERROR:
+            return
+        reason = reasons.split(";")[0].removeprefix("ERROR: ")
+        self.health.problem(
+            f"qos of {topic}",
+            f"{topic}: nothing will pass between this node and '{other.node_name}' "
+            f"({reason[0].lower()}{reason[1:]}); change the quality of service of one of them",
+            ERROR,
+        )
+
     def _survive_impossible_transitions(self) -> None:
         """Answer them: in rclpy, a request that does not fit the state raises out of spin."""
         service = next(s for s in self.services if s.srv_type is ChangeState)
@@ -238,6 +270,11 @@ class ForesightNode(LifecycleNode, Generic[P]):
         beat = Heartbeat(node=self.get_fully_qualified_name(), lifecycle_state=self.lifecycle_state)
         beat.header.stamp = self.get_clock().now().to_msg()
         self._heartbeats.publish(beat)
+
+
+def _core(qos: QoSProfile) -> QoSProfile:
+    """What is set here: discovery reports the other policies in ways that seem to differ."""
+    return QoSProfile(depth=1, reliability=qos.reliability, durability=qos.durability)
 
 
 def run(make_node: Callable[[], ForesightNode[Any]], args: list[str] | None = None) -> int:

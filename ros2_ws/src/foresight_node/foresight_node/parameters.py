@@ -51,6 +51,8 @@ class _Rule:
         kind = type(self.default)
         if kind is float and type(value) is int:
             value = float(value)
+        if self.choices and type(value) is bool:  # how YAML reads the texts true and false
+            value = str(value).lower()
         if type(value) is not kind or not self._allows(value):
             raise ParameterError(
                 f"parameter '{name}' has the value {value!r}, but {self._expected()} is expected "
