@@ -110,7 +110,7 @@ class Pilot(Node):
             error = _wrapped(headings[left.index(min(left))] - yaw)
             return 0.4 * max(0.0, math.cos(error)) ** 2, max(-1.2, min(1.2, 2 * error))
         error = _wrapped(goal[2] - yaw)
-        return None if abs(error) < 0.1 else (0.0, max(-1.0, min(1.0, 2 * error)))
+        return None if abs(error) < 0.1 else (0.0, max(-0.7, min(0.7, 1.5 * error)))
 
 
 def _wrapped(angle: float) -> float:

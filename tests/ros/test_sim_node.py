@@ -68,7 +68,7 @@ class Robot:
         self.received: dict[str, list[Any]] = {
             topic: self.bench.collect(kind, _full(topic), qos)
             for topic, kind, qos in (
-                ("/clock", Clock, 10),
+                ("/clock", Clock, 500),
                 ("image", Image, sensor),
                 ("camera_info", CameraInfo, sensor),
                 ("scan", LaserScan, sensor),
@@ -137,8 +137,8 @@ def test_images_show_the_start_and_are_stamped_at_capture(
     robot: Robot, profile: RobotProfile
 ) -> None:
     message = robot.latest("image")
-    ticks = {seconds(tick.clock) for tick in robot.received["/clock"]}
-    assert seconds(message.header.stamp) in ticks
+    ticks = robot.received["/clock"]
+    robot.bench.wait_for(lambda: any(tick.clock == message.header.stamp for tick in ticks))
     assert abs(seconds(message.header.stamp) - time.time()) < 60.0  # begins at the system's time
     assert message.encoding == "rgb8" and message.header.frame_id == "camera_optical_frame"
     seen = decode(message.data, message.width, message.height, message.step, message.encoding)
@@ -203,7 +203,7 @@ def test_it_obeys_cmd_vel_and_stops_half_a_second_after_silence(
         for truth in robot.received["ground_truth"]
         if abs(truth.twist.twist.angular.z) < 0.1
     ]
-    assert profile.driver_timeout_s - 0.05 < min(still) < profile.driver_timeout_s + 0.3
+    assert profile.driver_timeout_s - 0.05 < min(still) < profile.driver_timeout_s + 0.4
     assert abs(robot.turn()) < 0.02
 
 
@@ -254,9 +254,10 @@ def test_a_signal_ends_it_cleanly_and_a_stranger_is_named(
     try:
         bench.peer.create_publisher(TwistStamped, "cmd_vel", 1)
         images = bench.collect(Image, "image", qos_profile_sensor_data)
-        bench.wait_for(lambda: len(images) > 30)  # three seconds: it has looked around
+        # three seconds: it has looked around
+        bench.wait_for(lambda: len(images) > 30, timeout_s=40.0)
         process.send_signal(number)
-        output, _ = process.communicate(timeout=10)
+        output, _ = process.communicate(timeout=20)
     finally:
         process.kill()
         bench.close()

@@ -97,8 +97,10 @@ class DemoClient(Node):
         self._listen()
 
     def _listen(self) -> None:
-        log, few = self.log, QoSProfile(depth=20, reliability=ReliabilityPolicy.RELIABLE)
-        best_effort = qos_profile_sensor_data
+        log = self.log
+        # Deep: what counts must not be lost while this node has no time.
+        every = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
+        offered = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
         kind = TwistStamped if log.profile.stamped_cmd_vel else Twist
 
         # The senders' times come with the messages: this node's own load does not count.
@@ -116,17 +118,17 @@ class DemoClient(Node):
             log.observed(_ns(observation.header.stamp))
             log.bundle_digest = observation.bundle_digest
 
-        self.create_subscription(Clock, "/clock", on_clock, 10)
-        self.create_subscription(Plan, "plan", on_plan, few)
-        self.create_subscription(kind, "cmd_vel", on_command, few)
-        self.create_subscription(Observation, "observation", on_observation, few)
-        self.create_subscription(Odometry, "ground_truth", self._on_truth, few)
+        self.create_subscription(Clock, "/clock", on_clock, every)
+        self.create_subscription(Plan, "plan", on_plan, every)
+        self.create_subscription(kind, "cmd_vel", on_command, every)
+        self.create_subscription(Observation, "observation", on_observation, every)
+        self.create_subscription(Odometry, "ground_truth", self._on_truth, every)
         self.create_subscription(String, "system_state", self._on_state, LATCHED)
-        self.create_subscription(Bool, "bumper", lambda m: log.bumped(m.data), few)
-        self.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, few)
-        self.create_subscription(Image, "image", self._on_image, best_effort)
+        self.create_subscription(Bool, "bumper", lambda m: log.bumped(m.data), every)
+        self.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, every)
+        self.create_subscription(Image, "image", self._on_image, qos_profile_sensor_data)
         self.create_subscription(
-            CameraInfo, "camera_info", lambda m: log.captured(_ns(m.header.stamp)), best_effort
+            CameraInfo, "camera_info", lambda m: log.captured(_ns(m.header.stamp)), offered
         )
 
     def _on_truth(self, truth: Odometry) -> None:
