@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,7 +106,10 @@ def test_a_missed_goal_is_a_failure_and_the_tour_goes_on(
     client: Node, launch_context: Any, report_file: Path
 ) -> Iterator[None]:
     assert tools.wait_for_output_sync(
-        launch_context, client, lambda text: "goal 1/3      1 s" in text, timeout=60.0
+        launch_context,
+        client,
+        lambda text: re.search(r"goal 1/3 +\d+ s +0.1 m driven +energy  0.500", text),
+        timeout=60.0,
     )
     assert tools.wait_for_output_sync(
         launch_context, client, lambda text: "(no way on was found)" in text, timeout=60.0

@@ -54,8 +54,8 @@ CODES = {
 FRAMES_PER_S = 5.0
 GRACE_S = 15.0
 """The stack ends a goal that takes too long; it is given up when it has not done so after this."""
-REST_S = 0.5
-"""The robot is at rest when it has not moved for so long."""
+REST_S = 1.1
+"""The robot is at rest when it has not moved for so long; by then diagnostics have come, too."""
 ANSWER_S = 5.0
 """Within this the stack must answer a goal, and be well again."""
 TABLE_COLUMNS = 80
