@@ -17,9 +17,9 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.parameter import Parameter
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_msgs.msg import String
@@ -157,9 +157,11 @@ class LifecycleManager(Node):
         descriptor = ParameterDescriptor(
             description="The nodes in the order of bring-up, relative to this one's namespace.",
             read_only=True,
+            dynamic_typing=True,  # an empty list has no type
         )
-        names = self.declare_parameter("node_names", Parameter.Type.STRING_ARRAY, descriptor).value
-        if not names or len(set(names)) != len(names) or not all(names):
+        names = self.declare_parameter("node_names", None, descriptor).value
+        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        if not is_list or not names or len(set(names)) != len(names) or not all(names):
             raise ValueError(
                 f"parameter 'node_names' has the value {names!r}, but a list of different names "
                 f"is expected, such as [perception, world_model, planning, actuation]"
@@ -227,8 +229,9 @@ class LifecycleManager(Node):
         elif refusing is not None and refusing.refused is not None:
             self._fail(f"{refusing.name} refused to {refusing.refused.verb}; its log says why")
         elif time.monotonic() > self._deadline_s:
+            last = min(late, key=lambda node: node.state)
             self._fail(
-                f"{late[0].name} is {NAMES.get(late[0].state, 'unsettled')} after "
+                f"{last.name} is {NAMES.get(last.state, 'unsettled')} after "
                 f"{self._startup_timeout_s:g} s instead of active; look into its log"
             )
         elif any(node.state == State.PRIMARY_STATE_UNKNOWN for node in late):
@@ -292,8 +295,7 @@ class LifecycleManager(Node):
     def _lose(self, node: Managed, how: str) -> None:
         then = "all start again when it is back" if self._respawn else "call startup to go on"
         text = f"lost {node.name}: it {how}; stopping the others, {then}"
-        self.get_logger().error(text)
-        self._health.problem("lost", text, ERROR)
+        self._health.problem(f"lost {node.name}", text, ERROR)
         self._forget_request(node)
         if not self._is_fresh(node):
             node.state = State.PRIMARY_STATE_UNKNOWN
@@ -301,8 +303,7 @@ class LifecycleManager(Node):
         self._advance()
 
     def _fail(self, text: str) -> None:
-        self.get_logger().error(f"bring-up failed: {text}")
-        self._health.problem("failed", text, ERROR)
+        self._health.problem("failed", f"bring-up failed: {text}", ERROR)
         self.stop(INACTIVE, Phase.FAILED)
 
     # ---- what is told ----
@@ -329,7 +330,7 @@ def main() -> int:
         signal.signal(number, lambda received, _frame: signals.append(received))
     try:
         manager = LifecycleManager()
-    except ValueError as error:
+    except (ValueError, ParameterException) as error:
         rclpy.logging.get_logger("lifecycle_manager").fatal(str(error))
         rclpy.try_shutdown()
         return 1

@@ -1,0 +1,267 @@
+"""The lifecycle manager: the order of things, what a refusal does, and what a death does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import launch_pytest
+import pytest
+from harness import Bench
+from idle_node import Nothing
+from launch import LaunchDescription
+from launch.actions import ExecuteProcess, RegisterEventHandler
+from launch.event_handlers import OnProcessStart
+from launch_pytest.actions import ReadyToTest
+from launch_ros.actions import Node
+from lifecycle_msgs.msg import State
+from rclpy.parameter import Parameter
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from foresight_interfaces.msg import Heartbeat
+from foresight_lifecycle.manager import LifecycleManager
+from foresight_node import ForesightNode
+from foresight_node.messages import LATCHED
+
+pytestmark = pytest.mark.timeout(60)
+
+NAMES = ("first", "second", "third")
+UNCONFIGURED = State.PRIMARY_STATE_UNCONFIGURED
+INACTIVE = State.PRIMARY_STATE_INACTIVE
+ACTIVE = State.PRIMARY_STATE_ACTIVE
+
+
+class Crew:
+    """Idle nodes and their manager in one process; `log` holds what was done in which order."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.log: list[str] = []
+        self.refuses: set[str] = set()
+        self.manager: LifecycleManager | None = None
+        self.states: list[String] = bench.collect(String, "system_state", LATCHED)
+        self.nodes = {name: bench.start(self._kind(name)) for name in NAMES}
+
+    def _kind(self, name: str) -> Callable[..., ForesightNode[Nothing]]:
+        crew = self
+
+        class Idle(ForesightNode[Nothing]):
+            def _do(self, verb: str) -> None:
+                crew.log.append(f"{verb} {name}")
+                if f"{verb} {name}" in crew.refuses:
+                    raise ValueError("told to refuse")
+
+            def configure(self) -> None:
+                self._do("configure")
+
+            def activate(self) -> None:
+                self._do("activate")
+
+            def deactivate(self) -> None:
+                self._do("deactivate")
+
+        return lambda **options: Idle(name, Nothing, **options)
+
+    def manage(self, **parameters: Any) -> None:
+        values = {"node_names": list(NAMES)} | parameters
+        self.manager = LifecycleManager(
+            context=self.bench.context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+        )
+        self.bench.executor.add_node(self.manager)
+
+    def wait_for(self, state: str) -> None:
+        self.bench.wait_for(lambda: self.states and self.states[-1].data == state)
+
+    def call(self, service: str) -> Trigger.Response:
+        client = self.bench.peer.create_client(Trigger, f"lifecycle_manager/{service}")
+        self.bench.wait_for(client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        self.bench.wait_for(future.done)
+        return future.result()
+
+    def lifecycle_states(self) -> list[int]:
+        return [node.lifecycle_state for node in self.nodes.values()]
+
+
+@pytest.fixture
+def crew(bench: Bench) -> Iterator[Crew]:
+    crew = Crew(bench)
+    yield crew
+    if crew.manager is not None:
+        crew.manager.destroy_node()
+
+
+def each(verb: str, *names: str) -> list[str]:
+    return [f"{verb} {name}" for name in names]
+
+
+def test_all_are_configured_then_activated_in_order(crew: Crew) -> None:
+    crew.manage()
+    crew.wait_for("active")
+    assert crew.log == each("configure", *NAMES) + each("activate", *NAMES)
+    assert crew.lifecycle_states() == [ACTIVE] * 3
+
+
+def test_without_autostart_it_waits_for_the_service(crew: Crew) -> None:
+    crew.manage(autostart=False)
+    crew.wait_for("down")
+    crew.bench.spin(0.5)
+    assert crew.log == []
+    assert crew.call("startup").success
+    crew.wait_for("active")
+
+
+def test_shutdown_goes_backwards_and_can_be_undone(crew: Crew) -> None:
+    crew.manage()
+    crew.wait_for("active")
+    crew.log.clear()
+    assert crew.call("shutdown").success
+    crew.wait_for("down")
+    assert crew.log == each("deactivate", *reversed(NAMES))
+    assert crew.lifecycle_states() == [UNCONFIGURED] * 3
+    crew.call("startup")
+    crew.wait_for("active")
+    assert crew.lifecycle_states() == [ACTIVE] * 3
+
+
+@pytest.mark.parametrize(
+    ("refusal", "left"),
+    [
+        ("configure second", [INACTIVE, UNCONFIGURED, UNCONFIGURED]),
+        ("activate second", [INACTIVE, INACTIVE, INACTIVE]),
+    ],
+)
+def test_a_refusal_ends_the_bring_up_at_once(
+    crew: Crew, capfd: pytest.CaptureFixture[str], refusal: str, left: list[int]
+) -> None:
+    crew.refuses.add(refusal)
+    crew.manage()
+    crew.wait_for("failed")
+    assert crew.log.count(refusal) == 1
+    assert crew.lifecycle_states() == left
+    verb, name = refusal.split()
+    assert f"bring-up failed: /{name} refused to {verb}" in capfd.readouterr().err
+    crew.refuses.clear()
+    crew.call("startup")
+    crew.wait_for("active")
+
+
+def test_a_node_that_never_comes_is_named(crew: Crew, capfd: pytest.CaptureFixture[str]) -> None:
+    crew.manage(node_names=["first", "absent"], startup_timeout_s=1.5)
+    crew.wait_for("failed")
+    assert "/absent is not seen after 1.5 s" in capfd.readouterr().err
+    assert "activate first" not in crew.log
+
+
+def test_a_silent_node_stops_the_others_backwards(
+    crew: Crew, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew.manage()
+    crew.wait_for("active")
+    crew.log.clear()
+    crew.bench.executor.remove_node(crew.nodes["second"])
+    crew.wait_for("failed")
+    assert crew.log == each("deactivate", "third", "first")
+    assert capfd.readouterr().err.count("lost /second: it has been silent for 1 s") == 1
+    crew.bench.executor.add_node(crew.nodes["second"])
+    crew.bench.spin(0.5)
+    assert crew.lifecycle_states() == [INACTIVE, ACTIVE, INACTIVE]  # nobody asked for more
+
+
+def test_all_start_again_when_a_lost_node_is_back(crew: Crew) -> None:
+    crew.manage(respawn=True)
+    crew.wait_for("active")
+    crew.bench.executor.remove_node(crew.nodes["second"])
+    crew.wait_for("waiting")
+    crew.log.clear()
+    crew.bench.executor.add_node(crew.nodes["second"])
+    crew.wait_for("active")
+    assert crew.log == each("activate", "first", "third")
+
+
+def test_a_node_that_leaves_the_active_state_stops_the_others(
+    crew: Crew, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew.manage()
+    crew.wait_for("active")
+    crew.log.clear()
+    crew.nodes["first"].trigger_deactivate()
+    crew.wait_for("failed")
+    assert crew.log == each("deactivate", "first", "third", "second")
+    assert "lost /first: it has become inactive" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("names", [[], ["first", "first"], [""], "first", [1, 2]])
+def test_a_useless_list_of_nodes_is_refused(bench: Bench, names: Any) -> None:
+    value = Parameter("node_names", value=names)
+    with pytest.raises(ValueError, match="parameter 'node_names' has the value"):
+        LifecycleManager(context=bench.context, parameter_overrides=[value])
+
+
+# ---- as processes ----
+
+processes: dict[str, int] = {}
+
+
+@launch_pytest.fixture
+def managed(domain: int) -> LaunchDescription:
+    script = str(Path(__file__).with_name("idle_node.py"))
+    actions: dict[str, ExecuteProcess] = {
+        name: ExecuteProcess(
+            cmd=[sys.executable, script, "--ros-args", "-r", f"__node:={name}"],
+            respawn=True,
+            respawn_delay=0.5,
+            output="screen",
+        )
+        for name in ("first", "second")
+    }
+    actions["manager"] = Node(
+        package="foresight_lifecycle",
+        executable="lifecycle_manager",
+        parameters=[{"node_names": ["first", "second"], "respawn": True}],
+        output="screen",
+    )
+    return LaunchDescription(
+        [
+            *[RegisterEventHandler(noted(name, action)) for name, action in actions.items()],
+            *actions.values(),
+            ReadyToTest(),
+        ]
+    )
+
+
+def noted(name: str, action: ExecuteProcess) -> OnProcessStart:
+    def note(event: Any, _: Any) -> None:
+        processes[name] = event.pid
+
+    return OnProcessStart(target_action=action, on_start=note)
+
+
+@pytest.mark.launch(fixture=managed)
+def test_a_killed_process_comes_back_and_a_signal_ends_all(bench: Bench) -> None:
+    states: list[String] = bench.collect(String, "system_state", LATCHED)
+    beats: list[Heartbeat] = bench.collect(Heartbeat, "heartbeat")
+
+    def seen() -> list[str]:
+        return [state.data for state in states]
+
+    bench.wait_for(lambda: seen()[-1:] == ["active"], 20.0)
+    killed = processes["second"]
+    os.kill(killed, signal.SIGKILL)
+    bench.wait_for(lambda: "waiting" in seen(), 3.0)
+    bench.wait_for(lambda: seen()[-1] == "active", 20.0)
+    assert processes["second"] != killed
+    beats.clear()
+    bench.wait_for(lambda: {beat.node for beat in beats} == {"/first", "/second"})
+    assert all(beat.lifecycle_state == ACTIVE for beat in beats)
+    os.kill(processes["manager"], signal.SIGINT)
+    bench.wait_for(lambda: seen()[-1] == "down")
+    beats.clear()
+    bench.wait_for(lambda: {beat.node for beat in beats} == {"/first", "/second"})
+    assert all(beat.lifecycle_state == UNCONFIGURED for beat in beats)
