@@ -30,7 +30,7 @@ from foresight_node import ERROR, Health
 from foresight_node.messages import LATCHED
 
 PERIOD_S = 0.1
-LOST_REQUEST_S = 1.0
+LOST_REQUEST_S = 2.0
 """A node that beats this long after a request, without an answer, never got it."""
 SETTLE_S = 0.05
 """For this long after an answer a heartbeat may still be one from before it."""
@@ -52,12 +52,16 @@ NAMES = {
 
 
 class Step(Enum):
-    """A transition: its number, and the state that it leads to."""
+    """A transition: its `number`, and the state that it `leads_to`."""
 
     CONFIGURE = (Transition.TRANSITION_CONFIGURE, INACTIVE)
     ACTIVATE = (Transition.TRANSITION_ACTIVATE, ACTIVE)
     DEACTIVATE = (Transition.TRANSITION_DEACTIVATE, INACTIVE)
     CLEANUP = (Transition.TRANSITION_CLEANUP, UNCONFIGURED)
+
+    def __init__(self, number: int, leads_to: int) -> None:
+        self.number = number
+        self.leads_to = leads_to
 
     @property
     def verb(self) -> str:
@@ -88,6 +92,8 @@ class Managed:
     answered_s: float = float("-inf")
     answer: Future | None = None
     refused: Step | None = None
+    in_doubt: bool = False
+    """A refusal came: perhaps of a request that was made twice. The next heartbeat tells."""
 
 
 class LifecycleManager(Node):
@@ -183,7 +189,9 @@ class LifecycleManager(Node):
             if node.asked is not None and now_s - node.asked_s > LOST_REQUEST_S:
                 self._forget_request(node)
             if node.asked is None and now_s - node.answered_s > SETTLE_S:
-                node.state = beat.lifecycle_state
+                node.state, node.in_doubt = beat.lifecycle_state, False
+                if node.refused is not None and node.state == node.refused.leads_to:
+                    node.refused = None
             self._advance()
 
     def _on_startup(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -202,7 +210,8 @@ class LifecycleManager(Node):
     # ---- what is done ----
 
     def _advance(self) -> None:
-        if any(node.asked is not None and self._is_fresh(node) for node in self._nodes):
+        busy = [node for node in self._nodes if node.asked is not None or node.in_doubt]
+        if any(map(self._is_fresh, busy)):
             return
         if self._phase in (Phase.STARTING, Phase.ACTIVE):
             self._go_up()
@@ -250,6 +259,10 @@ class LifecycleManager(Node):
             return
         if self._floor == UNCONFIGURED and self._ask_first(alive, INACTIVE, Step.CLEANUP):
             return
+        for node in self._nodes:
+            if node.refused is not None:
+                text = f"{node.name} refused to {node.refused.verb}; its log says why"
+                self._health.problem(f"refusal of {node.name}", text, ERROR)
         self._enter(self._next)
 
     def _ask_first(self, nodes: list[Managed], state: int, step: Step) -> bool:
@@ -258,8 +271,7 @@ class LifecycleManager(Node):
         if node is None:
             return False
         if node.client.service_is_ready():
-            number, _ = step.value
-            request = ChangeState.Request(transition=Transition(id=number))
+            request = ChangeState.Request(transition=Transition(id=step.number))
             node.asked, node.asked_s = step, time.monotonic()
             node.answer = node.client.call_async(request)
             node.answer.add_done_callback(lambda future: self._on_answer(node, step, future))
@@ -272,11 +284,9 @@ class LifecycleManager(Node):
         node.heard_s = node.answered_s = time.monotonic()
         response = answer.result()
         if response is not None and response.success:
-            node.state = step.value[1]
+            node.state = step.leads_to
         else:
-            node.refused = step
-            if self._phase is Phase.STOPPING:
-                self.get_logger().error(f"{node.name} refused to {step.verb}; its log says why")
+            node.refused, node.in_doubt = step, True
         self._advance()
 
     def _forget_request(self, node: Managed) -> None:
