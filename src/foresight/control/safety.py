@@ -22,6 +22,7 @@ from foresight.robot import RobotProfile
 
 MAX_PLAN_STEPS = 64
 MAX_ACTION_DURATION_S = 5.0
+_IMPOSSIBLE = 10.0  # measured speed, in multiples of the robot's highest
 _CLOCK_JUMP_S = 0.1  # ROS time that runs back by more than this voids every stamp
 _MAX_STEP_S = 0.1  # a late step may not use the time it lost to change the command faster
 _RESPONSE_S = 0.1  # from a command to the wheels' answer
@@ -62,7 +63,7 @@ class Reason(Enum):
     PLAN_FROM_PAST = (State.STOPPED, "plan refused: it was over when it came")
     CLOCK_JUMPED = (State.STOPPED, "ROS time jumped back: earlier plans are void")
     ODOMETRY_STALE = (State.STOPPED, "no fresh odometry")
-    ODOMETRY_BAD_NUMBER = (State.STOPPED, "odometry holds a number that is not finite")
+    ODOMETRY_BAD_NUMBER = (State.STOPPED, "odometry holds an impossible number")
     SCAN_STALE = (State.STOPPED, "no fresh scan")
     SCAN_INVALID = (State.STOPPED, "the scan cannot be used")
     PATH_CLOSED = (State.STOPPED, "the path is closed in the scan")
@@ -221,8 +222,10 @@ class SafetyController:
 
         A bad number stops the robot until none has come for the odometry's time limit.
         """
-        if math.isfinite(v) and math.isfinite(w):
-            self._odometry_s = steady_s
+        limits = self._limits
+        highest = max(limits.linear_max_mps, -limits.linear_min_mps)
+        if abs(v) <= _IMPOSSIBLE * highest and abs(w) <= _IMPOSSIBLE * limits.angular_max_radps:
+            self._odometry_s = max(self._odometry_s, steady_s)
             self._way.add(steady_s, v, w)
             return None
         self._odometry_bad_s = steady_s
@@ -386,10 +389,11 @@ class SafetyController:
             return _Wish(reason, 0.0, wish.angular)
         limits = self._limits
         linear = min(max(wish.linear, limits.linear_min_mps), limits.linear_max_mps)
+        angular = min(max(wish.angular, -limits.angular_max_radps), limits.angular_max_radps)
         if not self._settings.use_scan or not len(self._points) or linear == 0.0:
             return wish
         points = self._way.points_now(self._points, self._scan_s, steady_s)
-        speed, free_m = self._open_speed(points, linear, wish.angular)
+        speed, free_m = self._open_speed(points, linear, angular)
         if speed >= abs(linear):
             return wish
         detail = f"free for {free_m:.2f} m"

@@ -59,7 +59,7 @@ def calibrate(
     """Measure on `count` windows of held-out drives."""
     generator = torch.Generator().manual_seed(seed)
     starts = drives.starts[torch.randint(len(drives.starts), (count,), generator=generator)]
-    windows = drives.windows(starts)
+    windows = drives.windows(starts, generator)
     latent = encode_all(model, windows.image.flatten(0, 1)).view(count, drives.steps + 1, -1)
     body = windows.proprioception[:, 0]
     error, logit = _rollout_errors(model, latent, body, windows.action)

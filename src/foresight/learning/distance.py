@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import dijkstra
 from torch import Tensor
 from torch.nn import functional
 
-from foresight.dynamics.losses import displacement
+from foresight.dynamics.losses import DISPLACEMENT_BETA, displacement
 from foresight.dynamics.networks import WorldModel
 from foresight.learning.windows import Drives
 
@@ -144,6 +144,35 @@ def _sparse_minimum(rows: Tensor, columns: Tensor, seconds: Tensor, size: int) -
     return csr_matrix(
         (value.numpy(), ((unique // size).numpy(), (unique % size).numpy())), shape=(size, size)
     )
+
+
+def refine_relation(
+    model: WorldModel, drives: Drives, latent: Tensor, steps: int, batch: int = 1024, seed: int = 0
+) -> float:
+    """Fit the relation head further on frozen latents, which is cheap; returns the last mean loss.
+
+    Pairs are neighbours of one drive; half a batch of strangers keeps "close" honest.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    optimiser = torch.optim.AdamW(model.relation_net.parameters(), lr=5e-4, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 1e-5)
+    recent: list[float] = []
+    for _ in track(range(steps), "relation head"):
+        first, last = drives.neighbours(batch, generator)
+        stranger = torch.randint(len(latent), (batch // 2,), generator=generator)
+        guess, close = model.relation(latent[first], latent[last])
+        _, far = model.relation(latent[first[: batch // 2]], latent[stranger])
+        target = displacement(drives.pose[first], drives.pose[last])
+        error = functional.smooth_l1_loss(guess, target, beta=DISPLACEMENT_BETA)
+        logits = torch.cat([close, far])
+        label = torch.cat([torch.ones_like(close), torch.zeros_like(far)])
+        loss = error + 0.1 * functional.binary_cross_entropy_with_logits(logits, label)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        recent = [*recent[-199:], float(error.detach())]
+    return float(np.mean(recent))
 
 
 def train_distance(

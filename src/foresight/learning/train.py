@@ -19,7 +19,7 @@ from foresight.dynamics.losses import Windows, world_model_loss
 from foresight.dynamics.networks import WorldModel
 from foresight.learning.calibrate import calibrate, encode_all
 from foresight.learning.dataset import episode_files
-from foresight.learning.distance import build_teacher, train_distance
+from foresight.learning.distance import build_teacher, refine_relation, train_distance
 from foresight.learning.windows import Drives
 
 BATCH = 48
@@ -60,6 +60,7 @@ def train(
     started = time.perf_counter()
     model = train_world_model(drives, out, steps, seed)
     latent = encode_all(model, drives.image)
+    refine_relation(model, drives, latent, distance_steps // 2, seed=seed)
     teacher = build_teacher(model, drives, latent, seed=seed)
     train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
     calibration, quality = calibrate(model, Drives(kept))
@@ -119,7 +120,7 @@ def train_world_model(drives: Drives, out: Path, steps: int, seed: int) -> World
             for group in optimiser.param_groups:
                 group["lr"] = LEARNING_RATE * _schedule(step, steps)
             pick = torch.randint(len(drives.starts), (BATCH,), generator=generator)
-            windows = _with_lighting(drives.windows(drives.starts[pick]), generator)
+            windows = _with_lighting(drives.windows(drives.starts[pick], generator), generator)
             total, parts = _update(model, optimiser, windows)
             progress.update(bar, advance=1, description=f"loss {total:.3f}")
             if step % 50 == 0:
@@ -151,9 +152,11 @@ def _schedule(step: int, steps: int) -> float:
 
 def _with_lighting(windows: Windows, generator: torch.Generator) -> Windows:
     """Each window in a light of its own (gain and offset), as exposure and daylight vary."""
-    gain = 1.0 + 0.1 * torch.randn(len(windows.image), 1, 1, 1, 1, generator=generator)
-    offset = 6.0 * torch.randn(len(windows.image), 1, 1, 1, 1, generator=generator)
-    windows.image = (windows.image * gain + offset).clamp(0, 255)
+    shape = (len(windows.image), 1, 1, 1, 1)
+    for name in ("image", "pair_image"):
+        gain = 1.0 + 0.1 * torch.randn(shape, generator=generator)
+        offset = 6.0 * torch.randn(shape, generator=generator)
+        setattr(windows, name, (getattr(windows, name) * gain + offset).clamp(0, 255))
     return windows
 
 

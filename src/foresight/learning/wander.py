@@ -12,6 +12,7 @@ BLIND_M = 6.0  # what a beam without an echo counts as
 _CELL_M = 0.5
 _CELLS = 64  # the visit counts live on a torus: odometry drifts, and old counts fade anyway
 _FORGET_S = 180.0
+_BOLD = 0.3  # share of manoeuvres that don't brake for what the scan sees: bumps teach, too
 
 
 class Wanderer:
@@ -36,6 +37,7 @@ class Wanderer:
         self._visits = np.zeros((_CELLS, _CELLS))
         self._pace = 1.0
         self._turn = 0.0
+        self._bold = False
 
     def act(
         self, ranges: np.ndarray, bumped: bool, pose: np.ndarray, dt_s: float
@@ -53,7 +55,7 @@ class Wanderer:
         self._disturb(dt_s)
         self._visits *= math.exp(-dt_s / _FORGET_S)
         self._visits[_cell(pose[:2])] += dt_s
-        if bumped and self._backing_s <= 0 and self._rng.random() < 0.5:
+        if bumped and self._backing_s <= 0 and self._rng.random() < 0.3:
             self._backing_s = float(self._rng.uniform(0.4, 1.2))
             self._turn = float(self._rng.uniform(-1, 1)) * limits.angular_max_radps
             self._mode_left_s = 0.0
@@ -77,6 +79,7 @@ class Wanderer:
         self._mode_left_s = float(rng.uniform(2.0, 7.0))
         self._pace = float(rng.uniform(0.4, 1.0))
         self._turn = float(rng.choice([-1, 1]) * rng.uniform(0.3, 1.0))
+        self._bold = bool(rng.random() < _BOLD)
         if self._mode == "seek":
             self._mode_left_s = 14.0
             self._target = self._least_visited_in_view(ranges, pose)
@@ -109,7 +112,7 @@ class Wanderer:
             linear, angular = self._follow_wall(ranges)
         else:
             linear, angular = self._seek(pose)
-        if ahead < 0.35 and self._rng.random() < 0.93:  # sometimes it bumps: that too is experience
+        if ahead < 0.35 and not self._bold:
             linear *= max(0.0, (ahead - 0.05) / 0.3)
             side = self._clearance(ranges, 0.9) - self._clearance(ranges, -0.9)
             angular += math.copysign(0.6 * sharpest, side)

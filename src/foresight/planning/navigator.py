@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,12 +11,13 @@ import numpy as np
 
 from foresight.bundle import Bundle
 
-ARRIVED_M = 0.2
-ARRIVED_RAD = math.radians(18)
-ARRIVED_TWICE = 2
-STALL_S = 5.0
-STALL_MOVED_S = 0.8  # seconds to go that must be gained (or lost) within STALL_S
-BLOCKED_AFTER_STALLS = 6
+ARRIVED_M, ARRIVED_RAD = 0.1, math.radians(10)
+NEARLY_M, NEARLY_RAD = 0.2, math.radians(18)
+SETTLE_S = 2.5  # being nearly there this long without getting closer counts as arrival
+STUCK_S, STUCK_M = 4.0, 0.15  # hardly driven and no nearer for this long: stuck
+ASTRAY_S = 12.0  # driven about, but no nearer for this long: astray
+PROGRESS_S = 0.5  # nearer means this many seconds less to go than ever before
+BLOCKED_AFTER_ESCAPES = 8
 
 
 class Status(Enum):
@@ -67,8 +69,11 @@ class Navigator:
         self._goal: np.ndarray | None = None
         self._plan: np.ndarray | None = None
         self._planned_at_s = 0.0
-        self._arrivals = self._stalls = 0
-        self._history: list[tuple[float, float]] = []
+        self._arrivals = self._escapes = 0
+        self._nearly_since_s: float | None = None
+        self._driven: deque[tuple[float, float]] = deque()
+        self._best_eta_s, self._best_at_s = math.inf, 0.0
+        self._escape: tuple[float, np.ndarray] | None = None
 
     def set_goal(self, latent: np.ndarray) -> None:
         """Drive to where the camera would see `latent` (D,) from now on."""
@@ -99,48 +104,79 @@ class Navigator:
         self._plan, self._planned_at_s = actions[0], stamp_s
         x, y, sin, cos, close_logit = map(float, relation[0])
         offset = (x, y, math.atan2(sin, cos))
-        close = 1.0 / (1.0 + math.exp(-close_logit))
-        status = self._judge(stamp_s, float(gap[0]), offset, close)
-        if status is not Status.DRIVING:
-            self._plan = np.zeros_like(actions[0])
+        close = 1.0 / (1.0 + math.exp(min(-close_logit, 50.0)))
+        eta_s = math.expm1(float(gap[0]))
+        if self._arrived(stamp_s, float(gap[0]), offset, close):
+            status, chosen = Status.REACHED, np.zeros_like(actions[0])
+        else:
+            status, chosen = self._way_on(stamp_s, eta_s, proprioception, actions[0])
         return NavigationStep(
-            status,
-            self._plan,
-            energy[0],
-            collision[0],
-            latents[0],
-            math.expm1(float(gap[0])),
-            offset,
-            close,
+            status, chosen, energy[0], collision[0], latents[0], eta_s, offset, close
         )
 
-    def _judge(
+    def _arrived(
         self, stamp_s: float, gap: float, offset: tuple[float, float, float], close: float
-    ) -> Status:
-        """Arrival needs the learned distance and the decoded displacement to agree, twice."""
-        near = math.hypot(offset[0], offset[1]) < ARRIVED_M and abs(offset[2]) < ARRIVED_RAD
-        here = near and close > 0.5 and gap < self._arrived_gap
-        self._arrivals = self._arrivals + 1 if here else 0
-        if self._arrivals >= ARRIVED_TWICE:
-            return Status.REACHED
-        if self._stalled(stamp_s, math.expm1(gap)):
-            self._stalls += 1
-            self._plan = None  # the warm start is what keeps it there
-            if self._stalls >= BLOCKED_AFTER_STALLS:
-                return Status.BLOCKED
-        return Status.DRIVING
+    ) -> bool:
+        """Arrival needs the learned distance and the decoded displacement to agree, twice.
 
-    def _stalled(self, stamp_s: float, eta_s: float) -> bool:
-        """Whether the seconds to go hardly changed for STALL_S."""
-        self._history.append((stamp_s, eta_s))
-        self._history = [entry for entry in self._history if entry[0] >= stamp_s - STALL_S]
-        if stamp_s - self._history[0][0] < 0.9 * STALL_S:
-            return False
-        etas = [eta for _, eta in self._history]
-        stalled = max(etas) - min(etas) < STALL_MOVED_S
-        if stalled:
-            self._history = []
-        return stalled
+        Being nearly there for SETTLE_S will do: closer is not to be had then.
+        """
+        away_m, turn = math.hypot(offset[0], offset[1]), abs(offset[2])
+        nearly = away_m < NEARLY_M and turn < NEARLY_RAD and close > 0.5
+        nearly = nearly and gap < self._arrived_gap
+        exactly = nearly and away_m < ARRIVED_M and turn < ARRIVED_RAD
+        self._arrivals = self._arrivals + 1 if exactly else 0
+        if not nearly:
+            self._nearly_since_s = None
+        elif self._nearly_since_s is None:
+            self._nearly_since_s = stamp_s
+        settled = self._nearly_since_s is not None and stamp_s - self._nearly_since_s >= SETTLE_S
+        return self._arrivals >= 2 or settled
+
+    def _way_on(
+        self, stamp_s: float, eta_s: float, proprioception: np.ndarray, planned: np.ndarray
+    ) -> tuple[Status, np.ndarray]:
+        """The plan, or an escape from where planning leads nowhere."""
+        if self._escape is not None:
+            rest = self._rest_of_escape(stamp_s, *self._escape)
+            if rest.any():
+                return Status.DRIVING, rest
+            self._escape, self._best_at_s = None, stamp_s
+            self._driven.clear()
+        if not self._stuck(stamp_s, eta_s, abs(float(proprioception[0]))):
+            return Status.DRIVING, planned
+        self._escapes += 1
+        if self._escapes > BLOCKED_AFTER_ESCAPES:
+            return Status.BLOCKED, np.zeros_like(planned)
+        self._plan = None  # as a warm start it would lead back
+        self._escape = (stamp_s, self._draw_escape(len(planned)))
+        return Status.DRIVING, self._escape[1]
+
+    def _stuck(self, stamp_s: float, eta_s: float, speed_mps: float) -> bool:
+        """Standing about, or driving about, without coming nearer to the goal."""
+        if eta_s < self._best_eta_s - PROGRESS_S:
+            self._best_eta_s, self._best_at_s, self._escapes = eta_s, stamp_s, 0
+        if self._nearly_since_s is not None:
+            self._best_at_s = stamp_s
+        self._driven.append((stamp_s, speed_mps))
+        while self._driven[0][0] < stamp_s - STUCK_S:
+            self._driven.popleft()
+        lost_s = stamp_s - self._best_at_s
+        way_m = STUCK_S * sum(speed for _, speed in self._driven) / len(self._driven)
+        return lost_s >= ASTRAY_S or (lost_s >= STUCK_S and way_m < STUCK_M)
+
+    def _draw_escape(self, horizon: int) -> np.ndarray:
+        """Back off, turn to one side, drive off: (H, 2), zeros after the last move."""
+        turn = float(self._rng.choice([-1, 1]) * self._rng.uniform(0.4, 0.9)) * self._high[1]
+        back, forth = 0.8 * self._low[0], 0.5 * self._high[0]
+        moves = [(back, 0.0)] * 2 + [(0.0, turn)] * 2 + [(forth, 0.0)] * 2
+        escape = np.zeros((horizon, 2), np.float32)
+        escape[: len(moves)] = moves[:horizon]
+        return escape
+
+    def _rest_of_escape(self, stamp_s: float, began_s: float, moves: np.ndarray) -> np.ndarray:
+        done = int((stamp_s - began_s) / self._duration_s)
+        return np.concatenate([moves[done:], np.zeros((done, 2), np.float32)])
 
     def _shifted_plan(self, stamp_s: float) -> np.ndarray:
         """The last plan, moved on by the time that has passed (H, A); zeros without one."""

@@ -29,7 +29,7 @@ class Settings:
     horizon: int = 8
     elites: int = 12
     final_weight: float = 2.5
-    collision_weight: float = 0.75
+    collision_weight: float = 3.0
     roughness_weight: float = 0.02
     spread_floor: float = 0.12
 
@@ -99,7 +99,7 @@ class Optimiser(nn.Module):
             states.append(state)
             bumps.append(body[:, -1])
         latents, collision = torch.stack(states, 1), torch.stack(bumps, 1)
-        energy = self.model.distance_energy(latents, goal[:, None])
+        energy = self.model.distance_energy(latents.flatten(0, 1), goal).view(count, -1)
         before = torch.cat([proprioception[:, None, :2].expand(count, -1, -1), actions[:, :-1]], 1)
         jerk = ((actions - before) / (self.high - self.low)).square().sum(-1).mean(1)
         cost = (
