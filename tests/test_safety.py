@@ -246,7 +246,9 @@ def test_stale_scan_stops_the_robot() -> None:
     assert_comes_to_rest(bench, command, Reason.SCAN_STALE)
 
 
-@pytest.mark.parametrize("bad", [(math.nan, 0.0), (0.0, math.inf), (-math.inf, math.nan)])
+@pytest.mark.parametrize(
+    "bad", [(math.nan, 0.0), (0.0, math.inf), (-math.inf, math.nan), (1e30, 0.0)]
+)
 def test_one_bad_number_in_the_odometry_stops_the_robot(bad: tuple[float, float]) -> None:
     bench = Bench()
     bench.drive()

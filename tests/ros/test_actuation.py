@@ -164,7 +164,7 @@ def test_it_stops_when_the_scan_stops(robot: Robot) -> None:
 def test_it_stops_for_odometry_that_is_not_a_number(robot: Robot) -> None:
     robot.drive()
     robot.odom = math.nan
-    robot.stops(Status.STOPPED, "odometry holds a number that is not finite", within_s=0.05)
+    robot.stops(Status.STOPPED, "odometry holds an impossible number", within_s=0.05)
 
 
 def test_it_stops_for_a_plan_that_is_not_a_number(robot: Robot) -> None:
