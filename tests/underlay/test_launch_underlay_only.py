@@ -8,14 +8,12 @@ import time
 from pathlib import Path
 
 import launch
-import launch_pytest
 import launch_ros
 import pytest
 from domain_coordinator import domain_id
 from launch import UnsupportedFeatureError
-from launch.actions import ExecuteProcess, GroupAction, IncludeLaunchDescription, OpaqueFunction
-from launch_pytest.actions import ReadyToTest
-from launch_ros.actions import LifecycleNode, Node
+from launch.actions import ExecuteProcess, GroupAction, IncludeLaunchDescription
+from launch_ros.actions import LifecycleNode, Node, SetParameter, SetRemap
 from launch_ros.descriptions import ParameterFile
 
 
@@ -161,28 +159,50 @@ def test_a_cancelled_launch_kills_its_processes():
     assert _ended(process.process_details["pid"])
 
 
+FAILING = """
+import launch, launch_pytest, pytest
+from launch.actions import OpaqueFunction
+from launch_pytest.actions import ReadyToTest
+
 @launch_pytest.fixture
 def failing():
     def fail(context):
-        raise RuntimeError("on purpose")
+        raise RuntimeError('on purpose')
+    return launch.LaunchDescription({entities})
 
-    return launch.LaunchDescription([OpaqueFunction(function=fail), ReadyToTest()])
+@pytest.mark.launch(fixture=failing)
+def test(): pass
+"""
 
 
-def test_a_launch_that_fails_before_it_is_ready_does_not_hang(tmp_path):
+@pytest.mark.parametrize(
+    ("entities", "message"),
+    [
+        ("[OpaqueFunction(function=fail), ReadyToTest()]", "ended before it was ready"),
+        ("[ReadyToTest(), OpaqueFunction(function=fail)]", "ended with code 1"),
+    ],
+)
+def test_a_launch_that_fails_fails_its_test(tmp_path, entities, message):
     path = tmp_path / "test_it.py"
-    path.write_text(
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import pytest\n"
-        "from test_launch_underlay_only import failing\n"
-        "@pytest.mark.launch(fixture=failing)\n"
-        "def test(): pass\n"
-    )
+    path.write_text(FAILING.format(entities=entities))
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", str(path)]
     result = subprocess.run(
         command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=60
     )
-    assert "ended before it was ready" in result.stdout
+    assert result.returncode == 1
+    assert message in result.stdout
+
+
+def test_parameters_and_remappings_of_a_group_stay_in_it(run):
+    code = "import sys; print(*sys.argv[1:])"
+    node = Node(executable=sys.executable, arguments=["-c", code], cached_output=True)
+    run(
+        SetParameter("a", 1),
+        SetRemap("b", "c"),
+        GroupAction([SetParameter("a", 2), SetRemap("b", "d")]),
+        node,
+    )
+    assert node.get_stdout().split() == ["--ros-args", "-p", "a:=1", "-r", "b:=c"]
 
 
 def _ended(pid: int) -> bool:

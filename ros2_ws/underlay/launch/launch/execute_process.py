@@ -158,6 +158,7 @@ class ExecuteProcess(Action):
         self._respawns_left = respawn_max_retries
         self._details: dict[str, Any] | None = None
         self._transport: asyncio.SubprocessTransport | None = None
+        self._group: int | None = None
         self._stop: asyncio.Event | None = None
         self._task: asyncio.Task[None] | None = None
 
@@ -295,6 +296,7 @@ class ExecuteProcess(Action):
         finally:  # also when this task is cancelled: nothing may outlive the launch
             stopper.cancel()
             self._signal(signal.SIGKILL)
+            self._group = None
             self._transport.close()
         for stream in self._streams.values():
             stream.flush()
@@ -310,7 +312,7 @@ class ExecuteProcess(Action):
 
         def on_start(transport: asyncio.SubprocessTransport) -> None:
             self._transport = transport
-            self._details["pid"] = transport.get_pid()
+            self._details["pid"] = self._group = transport.get_pid()
             self._log.info(f"process started with pid [{transport.get_pid()}]")
             context.emit_event_sync(ProcessStarted(**self._details))
 
@@ -360,8 +362,9 @@ class ExecuteProcess(Action):
 
     def _signal(self, number: signal.Signals) -> None:
         """Send a signal to the process group, if there is any."""
-        with contextlib.suppress(KeyError, ProcessLookupError):
-            os.killpg(self._details["pid"], number)
+        if self._group is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._group, number)
 
 
 def _performed(context: LaunchContext, env: Environment) -> dict[str, str]:

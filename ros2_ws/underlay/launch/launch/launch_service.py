@@ -96,7 +96,7 @@ class LaunchService:
                     await self._cancel_all()
                     return 1
                 except Exception as error:
-                    self._log.debug("", exc_info=True)
+                    self._log.debug("where it was raised:", exc_info=True)
                     self._log.error(f"{type(error).__name__}: {error}")
                     self._return_code = 1
                     self._shutdown(str(error))
@@ -125,7 +125,8 @@ class LaunchService:
         finally:
             for number, handler in before.items():
                 loop.remove_signal_handler(number)
-                signal.signal(number, handler)
+                if handler is not None:  # None: not Python's
+                    signal.signal(number, handler)
 
     def _on_signal(self, number: signal.Signals) -> None:
         if self._shutting_down:
