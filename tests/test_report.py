@@ -119,7 +119,9 @@ def test_the_report_survives_its_file_and_fits_a_table(log: DemoLog, tmp_path: P
         console.print(report.table(report.load(tmp_path / "new")))
     text = shown.get()
     assert "1 of 3 goals reached" in text and "0.10 m" in text and "no (timed out)" in text
-    assert "59/68 ms" in text or "60/68 ms" in text
+    assert "30/38" in text and "60/68" in text and "too busy" not in text
+    shown_busy = report.table(summary | {"real_time_factor": 0.5}).caption
+    assert "simulated time ran at 0.50 of real time" in str(shown_busy)
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from foresight.sim.tasks import (
 )
 
 REPORT = "report.json"
+_REAL_TIME = 0.97  # a smaller real-time factor is told
 _CLOCK_KEPT = 500  # ticks of /clock that an image's stamp is looked up in
 DEFINITIONS = {
     "reached": f"the robot came to rest within {REACHED_M} m and {REACHED_DEG:.0f} degrees of the "
@@ -308,11 +309,11 @@ def table(report: dict[str, Any]) -> Table:
         title=f"Apartment {report['world']}, seed {report['seed']}: "
         f"{report['goals_reached']} of {len(goals)} goals reached",
         title_style="bold",
-        caption="plan, command: median/95th percentile; command: from image to velocity command",
+        caption=_caption(report),
     )
     shown.add_column("goal", justify="right")
     shown.add_column("reached", no_wrap=True)
-    for heading in ("off by", "time", "driven", "plan", "command", "dropped"):
+    for heading in ("off by", "time", "driven", "plan ms", "command ms", "dropped"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for goal in goals:
         shown.add_row(
@@ -326,6 +327,14 @@ def table(report: dict[str, Any]) -> Table:
             f"{goal['frames_dropped']}/{goal['frames']}",
         )
     return shown
+
+
+def _caption(report: dict[str, Any]) -> str:
+    text = "ms: median/95th percentile; command: from image to velocity command"
+    factor = report.get("real_time_factor")
+    if factor is not None and factor < _REAL_TIME:
+        text += f"\nthis machine was too busy: simulated time ran at {factor:.2f} of real time"
+    return text
 
 
 def _error(goal: dict[str, Any]) -> str:
@@ -360,4 +369,4 @@ def _number(value: float | None, form: str, unit: str) -> str:
 def _pair(percentiles: dict[str, float | None]) -> str:
     if percentiles["p50"] is None:
         return "-"
-    return f"{percentiles['p50']:.0f}/{percentiles['p95']:.0f} ms"
+    return f"{percentiles['p50']:.0f}/{percentiles['p95']:.0f}"
