@@ -39,8 +39,8 @@ pytestmark = pytest.mark.timeout(60)
 HOMEBOT = Path(__file__).parents[2] / "config" / "robots" / "homebot.yaml"
 LIMITS = RobotProfile.load(HOMEBOT).limits
 LINEAR, ANGULAR = 0.4, 0.5
-SLACK_S = 0.25
-"""What timers, scheduling and the transport may add on a busy machine."""
+SLACK_S = 1.0
+"""What a busy machine may add; the exact times are those of the controller's own tests."""
 
 
 class Robot:
@@ -53,7 +53,7 @@ class Robot:
         self.scan: float | None = math.inf
         self.commands: list[tuple[float, float, float]] = []
         peer = bench.peer
-        peer.create_subscription(kind, "cmd_vel", self._on_command, LATEST)
+        peer.create_subscription(kind, "cmd_vel", self._on_command, 100)
         self.statuses: list[Status] = bench.collect(Status, "status", LATCHED)
         self.plans = peer.create_publisher(Plan, "plan", LATEST)
         self.odoms = peer.create_publisher(Odometry, "odom", 10)
@@ -110,15 +110,15 @@ class Robot:
 
 
 def check_ramp(commands: list[tuple[float, float, float]]) -> None:
-    """The speed falls from full to zero in steps that the profile's limits allow.
+    """The speed falls from full to zero in steps that the profile's deceleration allows.
 
-    A period longer than 0.1 s counts as 0.1 s in the limiter, and one of 20 Hz may come late.
+    However late a step comes, it may use no more than 0.1 s.
     """
     moving = max(i for i, command in enumerate(commands) if command[1] == pytest.approx(LINEAR))
-    falling = np.array(commands[moving:])
-    assert (np.diff(falling[:, 1]) <= 1e-9).all()
-    assert (-np.diff(falling[:, 1]) <= LIMITS.linear_decel_mps2 * 0.1 + 1e-9).all()
-    assert len(falling) >= LINEAR / (LIMITS.linear_decel_mps2 * 0.1)
+    speeds = np.array(commands[moving:])[:, 1]
+    highest = LIMITS.linear_decel_mps2 * 0.1 + 1e-6
+    assert (np.abs(np.diff(speeds)) <= highest).all()
+    assert len(speeds) > LINEAR / highest
 
 
 @pytest.fixture
@@ -200,10 +200,12 @@ def test_deactivation_brakes_before_it_ends(robot: Robot, bench: Bench) -> None:
     node = bench._nodes[0]
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
     bench.wait_for(lambda: robot.told(Status.STOPPED, "deactivated"))
-    count = len(robot.commands)
     bench.spin(0.3)
     assert robot.commands[-1][1:] == (0.0, 0.0)
-    assert len(robot.commands) - count <= 1  # silent from then on
+    check_ramp(robot.commands)
+    count = len(robot.commands)
+    bench.spin(0.3)
+    assert len(robot.commands) == count
 
 
 def test_emergency_stop_holds_until_reset(robot: Robot, bench: Bench) -> None:
