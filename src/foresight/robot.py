@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from pathlib import Path
 
 import yaml
@@ -86,18 +87,21 @@ class RobotProfile(_Section):
         """
         path = Path(path)
         try:
-            if path.stat().st_size > MAX_PROFILE_BYTES:
-                raise ProfileError(
-                    f"{path}: larger than {MAX_PROFILE_BYTES} bytes; no robot profile"
-                )
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
+            with path.open("rb") as file:
+                data = file.read(MAX_PROFILE_BYTES + 1)
         except OSError as error:
             raise ProfileError(
                 f"{path}: {error.strerror or error}; give a file such as config/robots/homebot.yaml"
             ) from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if len(data) > MAX_PROFILE_BYTES:
+            raise ProfileError(f"{path}: larger than {MAX_PROFILE_BYTES} bytes; no robot profile")
+        try:
+            content = yaml.safe_load(data.decode("utf-8"))
+        except (yaml.YAMLError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ProfileError(f"{path}: not valid YAML ({reason})") from error
+        except RecursionError:
+            raise ProfileError(f"{path}: nested too deeply; no robot profile") from None
         if not isinstance(content, dict):
             raise ProfileError(f"{path}: expected keys and values, found {type(content).__name__}")
         try:
@@ -114,4 +118,4 @@ def _first_fault(error: ValidationError) -> str:
         return f"key '{key}' is missing; add it (config/robots/homebot.yaml shows every key)"
     if fault["type"] == "extra_forbidden":
         return f"key '{key}' is unknown; remove it or correct its spelling"
-    return f"key '{key}' has the value {fault['input']!r}: {remedy}"
+    return f"key '{key}' has the value {reprlib.repr(fault['input'])}: {remedy}"

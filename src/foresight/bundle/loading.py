@@ -74,8 +74,10 @@ def load(path: str | Path) -> Bundle:
     try:
         content = yaml.safe_load(text)
         manifest = Manifest.model_validate(content)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise BundleError(f"{folder / MANIFEST}: {_one_sentence(error)}") from error
+    except RecursionError:
+        raise BundleError(f"{folder / MANIFEST}: nested too deeply, refused") from None
     graphs = {}
     for name, entry in manifest.graphs.items():
         data = _read(folder / entry.file, MAX_GRAPH_BYTES)
@@ -111,25 +113,73 @@ def _one_sentence(error: Exception) -> str:
 def _check_shapes(
     session: ort.InferenceSession, graph: str, manifest: Manifest, file: Path
 ) -> None:
-    """The inputs that every caller relies on must have the shapes that the manifest states."""
-    image, size = manifest.image, manifest.latent_size
+    """Every input and output that callers rely on must have the shape that the manifest states."""
+    inputs, outputs = _shapes(manifest).get(graph, ({}, {}))
+    for kind, expected, entries in (
+        ("input", inputs, session.get_inputs()),
+        ("output", outputs, session.get_outputs()),
+    ):
+        found = {entry.name: list(entry.shape) for entry in entries}
+        for name, shape in expected.items():
+            if name not in found:
+                raise BundleError(
+                    f"{file}: the graph has no {kind} '{name}'; export the bundle again"
+                )
+            if not _agree(found[name], shape):
+                raise BundleError(
+                    f"{file}: {kind} '{name}' has shape {_written(found[name])}, the manifest says "
+                    f"{_written(shape)}; graph and manifest do not belong together"
+                )
+
+
+_Shape = list[int | None]  # None: the batch, any number
+
+
+def _shapes(manifest: Manifest) -> dict[str, tuple[dict[str, _Shape], dict[str, _Shape]]]:
+    """Inputs and outputs of every graph."""
+    image, size, plan = manifest.image, manifest.latent_size, manifest.planner
     body, action = len(manifest.proprioception), len(manifest.action.names)
-    expected = {
-        "encoder": {"image": [image.height, image.width, 3]},
-        "dynamics": {"latent": [size], "proprioception": [body], "action": [action]},
-        "planner": {
-            "latent": [size],
-            "proprioception": [body],
-            "goal": [size],
-            "warm_start": [manifest.horizon, action],
-        },
+    state: dict[str, _Shape] = {"latent": [None, size], "proprioception": [None, body]}
+    return {
+        "encoder": (
+            {"image": [None, image.height, image.width, image.channels]},
+            {"latent": [None, size]},
+        ),
+        "dynamics": (
+            state | {"action": [None, action]},
+            {
+                "next_latent": [None, size],
+                "next_proprioception": [None, body],
+                "collision": [None],
+                "displacement": [None, 3],
+            },
+        ),
+        "planner": (
+            {
+                "latent": [1, size],
+                "proprioception": [1, body],
+                "goal": [1, size],
+                "warm_start": [1, plan.horizon, action],
+                "proposals": [None, plan.horizon, action],
+                "noise": [plan.iterations, plan.samples - 1, plan.horizon, action],
+            },
+            {
+                "actions": [1, plan.horizon, action],
+                "energy": [1, plan.horizon],
+                "latents": [1, plan.horizon, size],
+                "collision": [1, plan.horizon],
+                "gap": [1],
+                "relation": [1, 5],
+            },
+        ),
     }
-    found = {entry.name: list(entry.shape) for entry in session.get_inputs()}
-    for name, shape in expected.get(graph, {}).items():
-        if name not in found:
-            raise BundleError(f"{file}: the graph has no input '{name}'; export the bundle again")
-        if found[name][-len(shape) :] != shape:
-            raise BundleError(
-                f"{file}: input '{name}' has shape {found[name]}, the manifest says [..., "
-                f"{', '.join(map(str, shape))}]; graph and manifest do not belong together"
-            )
+
+
+def _agree(found: list[int | str | None], expected: _Shape) -> bool:
+    if len(found) != len(expected):
+        return False
+    return all(b is None or a == b for a, b in zip(found, expected, strict=True))
+
+
+def _written(shape: list[int | str | None] | _Shape) -> str:
+    return f"({', '.join('batch' if size is None else str(size) for size in shape)})"
