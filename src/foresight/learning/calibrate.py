@@ -33,16 +33,17 @@ class Quality:
     bump_auroc: float
 
     def metrics(self) -> dict[str, float]:
-        """The figures by name, for the manifest."""
+        """The figures by name, for the manifest; without those that the drives cannot show."""
         ratios = {
             f"error_ratio_{name}_{k}": round(ratio[k], 4)
             for name, ratio in (("copy_last", self.copy_last), ("shuffled_actions", self.shuffled))
             for k in (1, 2, 4, 8)
         }
-        return ratios | {
+        figures = ratios | {
             "effective_rank": round(self.rank, 1),
             "bump_auroc": round(self.bump_auroc, 4),
         }
+        return {name: value for name, value in figures.items() if math.isfinite(value)}
 
 
 @torch.no_grad()
@@ -59,23 +60,24 @@ def calibrate(
     """Measure on `count` windows of held-out drives."""
     generator = torch.Generator().manual_seed(seed)
     starts = drives.starts[torch.randint(len(drives.starts), (count,), generator=generator)]
-    windows = drives.windows(starts, generator)
-    latent = encode_all(model, windows.image.flatten(0, 1)).view(count, drives.steps + 1, -1)
-    body = windows.proprioception[:, 0]
-    error, logit = _rollout_errors(model, latent, body, windows.action)
+    frames = starts[:, None] + drives.ticks * torch.arange(drives.steps + 1)
+    encoded = encode_all(model, drives.image)
+    latent, action = encoded[frames], drives.action[frames[:, :-1]]
+    body = drives.proprioception[starts]
+    error, logit = _rollout_errors(model, latent, body, action)
     order = torch.randperm(count, generator=generator)
-    wrong_error, _ = _rollout_errors(model, latent, body, windows.action[order])
+    wrong_error, _ = _rollout_errors(model, latent, body, action[order])
     copy_error = (latent[:, 1:] - latent[:, :1]).square().mean(2)
     ratio, wrong_ratio = error.mean(0) / copy_error.mean(0), error.mean(0) / wrong_error.mean(0)
     quality = Quality(
         {k + 1: float(value) for k, value in enumerate(ratio)},
         {k + 1: float(value) for k, value in enumerate(wrong_ratio)},
         _effective_rank(latent[:, 0]),
-        auroc(logit, windows.bump[:, 0]),
+        auroc(logit, drives.bump[starts]),
     )
     calibration = Calibration(
         surprise_scale=float(error[:, 0].quantile(SURPRISE_QUANTILE)),
-        arrived_gap=_arrived_gap(model, drives, generator),
+        arrived_gap=_arrived_gap(model, drives, encoded, generator),
     )
     return calibration, quality
 
@@ -100,7 +102,9 @@ def _effective_rank(latent: Tensor) -> float:
     return float(torch.exp(-(share * (share + 1e-12).log()).sum()))
 
 
-def _arrived_gap(model: WorldModel, drives: Drives, generator: torch.Generator) -> float:
+def _arrived_gap(
+    model: WorldModel, drives: Drives, latent: Tensor, generator: torch.Generator
+) -> float:
     """The distance energy that most views from within an arm's length stay below."""
     start = drives.starts[torch.randint(len(drives.starts), (20000,), generator=generator)]
     end = start + torch.randint(1, 30, (len(start),), generator=generator)
@@ -108,9 +112,8 @@ def _arrived_gap(model: WorldModel, drives: Drives, generator: torch.Generator) 
     here = torch.hypot(offset[:, 0], offset[:, 1]) < _HERE_M
     here &= torch.atan2(offset[:, 2], offset[:, 3]).abs() < _HERE_RAD
     here &= drives.free_between(start, end)
-    a = encode_all(model, drives.image[start[here]])
-    b = encode_all(model, drives.image[end[here]])
-    return float(model.distance_energy(a, b).quantile(ARRIVED_QUANTILE))
+    energy = model.distance_energy(latent[start[here]], latent[end[here]])
+    return float(energy.quantile(ARRIVED_QUANTILE))
 
 
 def auroc(score: Tensor, label: Tensor) -> float:

@@ -26,6 +26,9 @@ from foresight.learning.windows import Drives
 
 NODE_TICKS = 4
 NEIGHBOURS = 12
+NEAR_M = 0.6  # so near, the way is almost surely free
+WITNESS_NODES = 3
+CLOSURE_SECONDS = 0.25  # what trusting a loop closure costs: chains of them must not look short
 _CRUISE_MPS, _REVERSE_MPS, _TURN_RADPS = 0.4, 0.18, 1.1
 _SLACK_M = 0.12  # below this, turning towards a point makes no sense
 
@@ -74,7 +77,7 @@ def build_teacher(
     """
     nodes = torch.arange(0, len(drives), NODE_TICKS)
     driven = _driven_edges(drives, nodes)
-    closures = _loop_closures(model, latent[nodes], drives.episode[nodes])
+    closures = _loop_closures(model, latent[nodes], drives, nodes)
     rows, columns, seconds = (torch.cat(parts) for parts in zip(driven, closures, strict=True))
     graph = _sparse_minimum(rows, columns, seconds, len(nodes))
     generator = torch.Generator().manual_seed(seed)
@@ -103,35 +106,72 @@ def _driven_edges(drives: Drives, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor
 
 
 def _loop_closures(
-    model: WorldModel, latent: Tensor, episode: Tensor
+    model: WorldModel, latent: Tensor, drives: Drives, nodes: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Edges between look-alikes that the relation head places close by, both ways alike."""
+    """Edges between look-alikes that the relation head places close by.
+
+    One false edge is a tunnel through the home, so three witnesses must agree: the way there and
+    the way back, and the views WITNESS_NODES before and after, carried over by odometry.
+    """
     scaled = latent / latent.std(0)
     norms = scaled.square().sum(1)
+    index, episode = torch.arange(len(latent)), drives.episode[nodes]
     found = []
-    for part in track(torch.arange(len(latent)).split(500), "loop closures"):
+    for part in track(index.split(500), "loop closures"):
         gap = norms[None] - 2 * scaled[part] @ scaled.T
-        near_in_time = (part[:, None] - torch.arange(len(latent))[None]).abs() < 25
-        gap[near_in_time & (episode[part][:, None] == episode[None])] = torch.inf
+        gap[((part[:, None] - index[None]).abs() < 25) & (episode[part, None] == episode)] = (
+            torch.inf
+        )
         match = gap.topk(NEIGHBOURS, largest=False).indices
         a, b = part.repeat_interleave(NEIGHBOURS), match.flatten()
         there, close_there = model.relation(latent[a], latent[b])
         back, close_back = model.relation(latent[b], latent[a])
-        sure = (torch.minimum(close_there, close_back) > 2.0) & (_round_trip_m(there, back) < 0.15)
+        sure = (torch.minimum(close_there, close_back) > 2.0) & (_misfit(there, back) < 0.15)
         sure &= torch.hypot(there[:, 0], there[:, 1]) < 0.6
-        found.append((a[sure], b[sure], travel_seconds(there)[sure] + 0.1))
-        found.append((b[sure], a[sure], travel_seconds(back)[sure] + 0.1))
+        a, b, there, back = a[sure], b[sure], there[sure], back[sure]
+        sure = _witnessed(model, latent, drives, nodes, a, b, there, WITNESS_NODES)
+        sure &= _witnessed(model, latent, drives, nodes, a, b, there, -WITNESS_NODES)
+        found.append((a[sure], b[sure], travel_seconds(there)[sure] + CLOSURE_SECONDS))
+        found.append((b[sure], a[sure], travel_seconds(back)[sure] + CLOSURE_SECONDS))
     return tuple(torch.cat(columns) for columns in zip(*found, strict=True))  # type: ignore[return-value]
 
 
-def _round_trip_m(there: Tensor, back: Tensor) -> Tensor:
-    """How far from the start one ends after `there` and then `back` (..., 4): m, plus 0.3 m/rad."""
-    yaw = torch.atan2(there[..., 2], there[..., 3])
+def _witnessed(
+    model: WorldModel,
+    latent: Tensor,
+    drives: Drives,
+    nodes: Tensor,
+    a: Tensor,
+    b: Tensor,
+    there: Tensor,
+    hop: int,
+) -> Tensor:
+    """Whether the view `hop` nodes from a, too, sees b where odometry and `there` put it."""
+    other = (a + hop).clamp(0, len(nodes) - 1)
+    first, last = torch.minimum(nodes[a], nodes[other]), torch.maximum(nodes[a], nodes[other])
+    known = (drives.episode[first] == drives.episode[last]) & drives.free_between(first, last)
+    to_b = _compose(displacement(drives.pose[nodes[other]], drives.pose[nodes[a]]), there)
+    seen, close = model.relation(latent[other], latent[b])
+    gap = seen - to_b
+    agree = (torch.hypot(gap[:, 0], gap[:, 1]) < 0.35) & (gap[:, 2:].abs().amax(1) < 0.4)
+    return known & agree & (close > 0)
+
+
+def _compose(first: Tensor, second: Tensor) -> Tensor:
+    """One displacement after another, (..., 4) each: x m, y m, sin yaw, cos yaw."""
+    yaw = torch.atan2(first[..., 2], first[..., 3])
     cos, sin = yaw.cos(), yaw.sin()
-    x = there[..., 0] + cos * back[..., 0] - sin * back[..., 1]
-    y = there[..., 1] + sin * back[..., 0] + cos * back[..., 1]
-    turn = _wrap(yaw + torch.atan2(back[..., 2], back[..., 3]))
-    return torch.hypot(x, y) + 0.3 * turn.abs()
+    x = first[..., 0] + cos * second[..., 0] - sin * second[..., 1]
+    y = first[..., 1] + sin * second[..., 0] + cos * second[..., 1]
+    yaw = yaw + torch.atan2(second[..., 2], second[..., 3])
+    return torch.stack([x, y, yaw.sin(), yaw.cos()], -1)
+
+
+def _misfit(there: Tensor, back: Tensor) -> Tensor:
+    """How far from the start `there` and then `back` end, (...): m, plus 0.3 m per rad."""
+    end = _compose(there, back)
+    turn = torch.atan2(end[..., 2], end[..., 3])
+    return torch.hypot(end[..., 0], end[..., 1]) + 0.3 * turn.abs()
 
 
 def _sparse_minimum(rows: Tensor, columns: Tensor, seconds: Tensor, size: int) -> csr_matrix:
@@ -186,7 +226,7 @@ def train_distance(
 ) -> float:
     """Fit the distance head to the teacher on frozen latents; returns the last mean loss.
 
-    Half of the pairs come from the graph, balanced over near and far; half are short drives, whose
+    Half of the pairs come from the graph, balanced over near and far; half are neighbours, whose
     time follows from odometry directly. Latent noise makes the head tolerate predicted latents.
     """
     generator = torch.Generator().manual_seed(seed)
@@ -200,7 +240,7 @@ def train_distance(
     recent: list[float] = []
     for _ in track(range(steps), "distance head"):
         far = _graph_pairs(teacher, by_distance, reach, batch // 2, generator)
-        near = _driven_pairs(drives, batch // 2, generator)
+        near = _near_pairs(drives, batch // 2, generator)
         start, end, target = (torch.cat(parts) for parts in zip(far, near, strict=True))
         noise = 0.25 * spread * torch.rand(batch, 1, generator=generator)
         a = latent[start] + noise * torch.randn(batch, len(spread), generator=generator)
@@ -227,15 +267,11 @@ def _graph_pairs(
     return teacher.nodes[node], teacher.goals[goal], teacher.seconds[goal, node]
 
 
-def _driven_pairs(
+def _near_pairs(
     drives: Drives, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """(start frame, end frame, seconds) up to 1.5 s apart, in both orders, no bump between."""
-    pick = torch.randint(len(drives.starts), (4 * count,), generator=generator)
-    start = drives.starts[pick]
-    end = start + torch.randint(16, (4 * count,), generator=generator)
-    free = drives.free_between(start, end)
-    start, end = start[free][:count], end[free][:count]
-    swap = torch.rand(len(start), generator=generator) < 0.5
-    start, end = torch.where(swap, end, start), torch.where(swap, start, end)
+    """(start frame, end frame, seconds) within NEAR_M of each other, in both orders."""
+    first, last = drives.neighbours(count, generator, NEAR_M)
+    swap = torch.rand(count, generator=generator) < 0.5
+    start, end = torch.where(swap, last, first), torch.where(swap, first, last)
     return start, end, travel_seconds(displacement(drives.pose[start], drives.pose[end]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import shutil
 import tempfile
@@ -168,6 +169,7 @@ def _export(
     any_batch: bool,
 ) -> GraphFile:
     batch = {0: torch.export.Dim("batch", min=1, max=4096)}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of missing torchvision
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

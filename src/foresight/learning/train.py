@@ -6,6 +6,8 @@ import json
 import math
 import pickle
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +55,18 @@ def train(
         data: recorded drives.
         out: folder for checkpoints, the learning curve and the result; training resumes from it.
         held_out: drives to measure on; None keeps every 16th episode of `data` out for it.
+
+    Raises:
+        DatasetError: the data set is missing or damaged.
+        TrainingError: there is nothing to train on besides what is held out, or the checkpoint in
+            `out` is damaged.
     """
     files = episode_files(data)
     kept = episode_files(held_out) if held_out else files[15::16] or files[-1:]
-    drives = Drives([file for file in files if file not in kept])
+    used = [file for file in files if file not in kept]
+    if not used:
+        raise TrainingError(f"{data}: every episode is held out; collect more")
+    drives = Drives(used)
     started = time.perf_counter()
     model = train_world_model(drives, out, steps, seed)
     latent = encode_all(model, drives.image)
@@ -91,17 +101,27 @@ def load_trained(folder: Path) -> Trained:
         TrainingError: nothing usable is there.
     """
     path = folder / TRAINED
-    try:
+    if not path.exists():
+        raise TrainingError(f"{path}: not there; run `foresight train --out {folder}`")
+    with _damage_named(path):
         state = torch.load(path, weights_only=True)
         model = WorldModel()
         model.load_state_dict(state["model"])
         calibration = Calibration(**state["calibration"])
         return Trained(model.eval(), calibration, state["metrics"], state["training"])
-    except FileNotFoundError as error:
-        raise TrainingError(f"{path}: not there; run `foresight train --out {folder}`") from error
-    except (RuntimeError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0]
-        raise TrainingError(f"{path}: damaged or of another version ({reason})") from error
+
+
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
+    """Whatever PyTorch raises for a file that it cannot read becomes one sentence."""
+    faults = (RuntimeError, LookupError, TypeError, ValueError, EOFError, pickle.UnpicklingError)
+    try:
+        yield
+    except faults as error:
+        reason = " ".join(str(error).split(".")[0].split()) or type(error).__name__
+        raise TrainingError(
+            f"{path}: damaged or of another version ({reason}); delete it and train again"
+        ) from error
 
 
 def train_world_model(drives: Drives, out: Path, steps: int, seed: int) -> WorldModel:
@@ -169,7 +189,8 @@ def _save(path: Path, state: dict[str, Any]) -> None:
 def _resume(path: Path, model: WorldModel, optimiser: torch.optim.Optimizer) -> int:
     if not path.exists():
         return 0
-    state = torch.load(path, weights_only=True)
-    model.load_state_dict(state["model"])
-    optimiser.load_state_dict(state["optimiser"])
-    return int(state["step"])
+    with _damage_named(path):
+        state = torch.load(path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        return int(state["step"])

@@ -46,10 +46,13 @@ class Drives:
         """Whether the bumper stayed free from frame `first` to frame `last` (any equal shapes)."""
         return self._presses[last + 1] == self._presses[first]
 
-    def neighbours(self, count: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def neighbours(
+        self, count: int, generator: torch.Generator, reach_m: float = 1.2
+    ) -> tuple[Tensor, Tensor]:
         """Pairs of frames (count,), (count,) from one neighbourhood, up to 20 s apart.
 
-        By odometry, which has hardly drifted by then: under 1.2 m and 70 degrees. No bump between.
+        By odometry, which has hardly drifted by then: under `reach_m` and 70 degrees. No bump
+        between.
         """
         found: list[Tensor] = []
         while sum(map(len, found)) < count:
@@ -58,7 +61,7 @@ class Drives:
             last = last.clamp(max=len(self) - 1)
             offset = self.pose[last] - self.pose[first]
             turn = torch.remainder(offset[:, 2] + math.pi, 2 * math.pi) - math.pi
-            close = (torch.hypot(offset[:, 0], offset[:, 1]) < 1.2) & (turn.abs() < 1.2)
+            close = (torch.hypot(offset[:, 0], offset[:, 1]) < reach_m) & (turn.abs() < 1.2)
             close &= (self.episode[first] == self.episode[last]) & self.free_between(first, last)
             found.append(torch.stack([first[close], last[close]], 1))
         first, last = torch.cat(found)[:count].unbind(1)
