@@ -11,7 +11,6 @@ from pathlib import Path
 import domain_coordinator
 import pytest
 from harness import Bench
-from passthrough import write
 
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 
@@ -53,18 +52,6 @@ def bench(domain: int) -> Iterator[Bench]:
 
 
 @pytest.fixture(scope="session")
-def passthrough(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A bundle whose graphs a test can follow by hand, see `passthrough`."""
-    return write(tmp_path_factory.mktemp("bundles") / "passthrough")
-
-
-@pytest.fixture(scope="session")
 def apartment() -> Path:
     """The shipped bundle, or the one that FORESIGHT_BUNDLE names."""
     return Path(os.environ.get("FORESIGHT_BUNDLE", ROOT / "models" / "apartment"))
-
-
-@pytest.fixture(scope="session")
-def homebot() -> Path:
-    """The simulated robot's profile."""
-    return ROOT / "config" / "robots" / "homebot.yaml"

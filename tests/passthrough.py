@@ -27,25 +27,30 @@ from foresight.bundle.manifest import (
 HORIZON = 4
 SPEED = 0.2
 FLOAT = TensorProto.FLOAT
+IMAGE = ImageSpec(width=80, height=60, hfov_deg=90.0)
 
 
 def write(folder: Path) -> Path:
     """Write the bundle to `folder` and return it."""
+    graphs = {"encoder": _encoder(), "dynamics": _dynamics(), "planner": _planner()}
+    return write_graphs(folder, graphs, latent_size=3)
+
+
+def write_graphs(folder: Path, models: dict[str, onnx.ModelProto], latent_size: int) -> Path:
+    """Write a bundle of these graphs, planning HORIZON actions, to `folder` and return it."""
     folder.mkdir(parents=True)
-    image = ImageSpec(width=80, height=60, hfov_deg=90.0)
-    models = {"encoder": _encoder(image), "dynamics": _dynamics(), "planner": _planner()}
     graphs = {}
-    for name, model in models.items():
-        onnx.checker.check_model(model)
-        data = model.SerializeToString()
+    for name, graph in models.items():
+        onnx.checker.check_model(graph)
+        data = graph.SerializeToString()
         (folder / f"{name}.onnx").write_bytes(data)
         graphs[name] = GraphFile(file=f"{name}.onnx", sha256=hashlib.sha256(data).hexdigest())
     manifest = Manifest(
-        name="passthrough",
+        name=folder.name,
         robot="homebot",
-        image=image,
+        image=IMAGE,
         action=ActionSpec(),
-        latent_size=3,
+        latent_size=latent_size,
         planner=PlannerSpec(samples=2, iterations=1, horizon=HORIZON, elites=1),
         graphs=graphs,
         calibration=Calibration(surprise_scale=0.01, arrived_gap=0.2),
@@ -57,33 +62,42 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def _value(name: str, *shape: int | str, kind: int = FLOAT) -> onnx.ValueInfoProto:
+def value(name: str, *shape: int | str, kind: int = FLOAT) -> onnx.ValueInfoProto:
+    """An input or output of a graph."""
     return helper.make_tensor_value_info(name, kind, shape)
 
 
-def _constant(name: str, value: object) -> onnx.TensorProto:
-    array = np.asarray(value)
+def constant(name: str, content: object) -> onnx.TensorProto:
+    """Numbers inside a graph: floats as float32, integers as they are."""
+    array = np.asarray(content)
     return numpy_helper.from_array(
         array.astype(np.float32) if array.dtype == np.float64 else array, name
     )
 
 
-def _model(name, nodes, inputs, outputs, constants) -> onnx.ModelProto:
+def model(
+    name: str,
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    constants: list[onnx.TensorProto],
+) -> onnx.ModelProto:
+    """A graph as ONNX Runtime takes it."""
     graph = helper.make_graph(nodes, name, inputs, outputs, constants)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def _encoder(image: ImageSpec) -> onnx.ModelProto:
-    return _model(
+def _encoder() -> onnx.ModelProto:
+    return model(
         "encoder",
         [
             helper.make_node("Cast", ["image"], ["pixels"], to=FLOAT),
             helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
             helper.make_node("Div", ["mean", "white"], ["latent"]),
         ],
-        [_value("image", "batch", image.height, image.width, 3, kind=TensorProto.UINT8)],
-        [_value("latent", "batch", 3)],
-        [_constant("axes", np.array([1, 2])), _constant("white", 255.0)],
+        [value("image", "batch", IMAGE.height, IMAGE.width, 3, kind=TensorProto.UINT8)],
+        [value("latent", "batch", 3)],
+        [constant("axes", np.array([1, 2])), constant("white", 255.0)],
     )
 
 
@@ -95,25 +109,25 @@ def _dynamics() -> onnx.ModelProto:
         helper.make_node("MatMul", ["action", "to_nothing"], ["none"]),
         helper.make_node("Squeeze", ["none", "last"], ["collision"]),
     ]
-    return _model(
+    return model(
         "dynamics",
         nodes,
         [
-            _value("latent", "batch", 3),
-            _value("proprioception", "batch", 3),
-            _value("action", "batch", 2),
+            value("latent", "batch", 3),
+            value("proprioception", "batch", 3),
+            value("action", "batch", 2),
         ],
         [
-            _value("next_latent", "batch", 3),
-            _value("next_proprioception", "batch", 3),
-            _value("collision", "batch"),
-            _value("displacement", "batch", 3),
+            value("next_latent", "batch", 3),
+            value("next_proprioception", "batch", 3),
+            value("collision", "batch"),
+            value("displacement", "batch", 3),
         ],
         [
-            _constant("to_body", [[1.0, 0, 0], [0, 1, 0]]),
-            _constant("to_offset", [[0.5, 0, 0], [0, 0, 0.5]]),
-            _constant("to_nothing", [[0.0], [0]]),
-            _constant("last", np.array([1])),
+            constant("to_body", [[1.0, 0, 0], [0, 1, 0]]),
+            constant("to_offset", [[0.5, 0, 0], [0, 0, 0.5]]),
+            constant("to_nothing", [[0.0], [0]]),
+            constant("last", np.array([1])),
         ],
     )
 
@@ -134,33 +148,33 @@ def _planner() -> onnx.ModelProto:
     ]
     ahead = np.zeros((1, HORIZON, 2))
     ahead[..., 0] = SPEED
-    return _model(
+    return model(
         "planner",
         nodes,
         [
-            _value("latent", 1, 3),
-            _value("proprioception", 1, 3),
-            _value("goal", 1, 3),
-            _value("warm_start", 1, HORIZON, 2),
-            _value("proposals", 1, HORIZON, 2),
-            _value("noise", 1, 1, HORIZON, 2),
+            value("latent", 1, 3),
+            value("proprioception", 1, 3),
+            value("goal", 1, 3),
+            value("warm_start", 1, HORIZON, 2),
+            value("proposals", 1, HORIZON, 2),
+            value("noise", 1, 1, HORIZON, 2),
         ],
         [
-            _value("actions", 1, HORIZON, 2),
-            _value("energy", 1, HORIZON),
-            _value("latents", 1, HORIZON, 3),
-            _value("collision", 1, HORIZON),
-            _value("gap", 1),
-            _value("relation", 1, 5),
+            value("actions", 1, HORIZON, 2),
+            value("energy", 1, HORIZON),
+            value("latents", 1, HORIZON, 3),
+            value("collision", 1, HORIZON),
+            value("gap", 1),
+            value("relation", 1, 5),
         ],
         [
-            _constant("ahead", ahead),
-            _constant("zeros", np.zeros((1, HORIZON))),
-            _constant("axes", np.array([1])),
-            _constant("ten", 10.0),
-            _constant("one", 1.0),
-            _constant("steps", np.array([1, HORIZON, 3])),
-            _constant("to_close", [[0.0, 0, 0, 0, 10]]),
-            _constant("straight", [[0.0, 0, 0, 1, 0]]),
+            constant("ahead", ahead),
+            constant("zeros", np.zeros((1, HORIZON))),
+            constant("axes", np.array([1])),
+            constant("ten", 10.0),
+            constant("one", 1.0),
+            constant("steps", np.array([1, HORIZON, 3])),
+            constant("to_close", [[0.0, 0, 0, 0, 10]]),
+            constant("straight", [[0.0, 0, 0, 1, 0]]),
         ],
     )

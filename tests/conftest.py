@@ -1,0 +1,74 @@
+"""Bundles that tests share. What makes them is imported late: not every test has ONNX at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def passthrough(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose graphs a test can follow by hand, see `passthrough`."""
+    from passthrough import write
+
+    return write(tmp_path_factory.mktemp("bundles") / "passthrough")
+
+
+@pytest.fixture(scope="session")
+def scripted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle whose latents tell where the goal is, see `scripted`."""
+    from scripted import write
+
+    return write(tmp_path_factory.mktemp("bundles") / "scripted")
+
+
+@pytest.fixture(scope="session")
+def homebot() -> Path:
+    """The simulated robot's profile."""
+    return ROOT / "config" / "robots" / "homebot.yaml"
+
+
+@pytest.fixture(scope="session")
+def driven(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small data set: three robots that drove in circles and saw noise."""
+    from drives import circle
+    from foresight.learning.dataset import save_episode
+
+    folder = tmp_path_factory.mktemp("driven")
+    for seed in range(3):
+        save_episode(folder / f"{seed}.h5", circle(seed), "homebot", "a test")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def trained(driven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What `foresight train` leaves behind after hardly any training."""
+    from foresight.learning.train import train
+
+    folder = tmp_path_factory.mktemp("trained")
+    train(driven, folder, None, steps=2, distance_steps=4, seed=0)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of `trained`, with a planner that searches little."""
+    from foresight.bundle.manifest import ActionSpec, ImageSpec
+    from foresight.learning.export import export_bundle
+    from foresight.learning.train import load_trained
+    from foresight.planning.optimiser import Settings
+
+    folder = tmp_path_factory.mktemp("bundles") / "exported"
+    settings = Settings(samples=16, proposals=8, iterations=2, horizon=4, elites=4)
+    export_bundle(
+        load_trained(trained),
+        folder,
+        image=ImageSpec(),
+        action=ActionSpec(),
+        settings=settings,
+        robot="homebot",
+    )
+    return folder
