@@ -11,7 +11,8 @@ class VelocityLimiter:
     """Follows a target twist as fast as the profile's limits allow.
 
     Each axis keeps a velocity and an acceleration. The acceleration moves to the value that
-    brings the velocity to its target without overshoot, at no more than the jerk limit.
+    brings the velocity to its target without overshoot, at no more than the jerk limit. A
+    reversal goes through rest, for braking and speeding up have limits of their own.
     """
 
     def __init__(self, limits: Limits) -> None:
@@ -36,7 +37,9 @@ class VelocityLimiter:
         limits = self._limits
         linear = _clamp(linear_mps, limits.linear_min_mps, limits.linear_max_mps)
         angular = _clamp(angular_radps, -limits.angular_max_radps, limits.angular_max_radps)
-        slowing = abs(linear) < abs(self.linear_mps) or linear * self.linear_mps < 0
+        if linear * self.linear_mps < 0.0:
+            linear = 0.0
+        slowing = abs(linear) < abs(self.linear_mps)
         accel = limits.linear_decel_mps2 if slowing else limits.linear_accel_mps2
         self.linear_mps, self._linear_accel = _approach(
             self.linear_mps, self._linear_accel, linear, accel, limits.linear_jerk_mps3, dt_s
@@ -49,6 +52,11 @@ class VelocityLimiter:
             limits.angular_jerk_radps3,
             dt_s,
         )
+        # Steps of uneven length may leave a trace of overshoot: the limit itself still holds.
+        self.linear_mps = _clamp(self.linear_mps, limits.linear_min_mps, limits.linear_max_mps)
+        self.angular_radps = _clamp(
+            self.angular_radps, -limits.angular_max_radps, limits.angular_max_radps
+        )
         return self.linear_mps, self.angular_radps
 
 
@@ -59,16 +67,17 @@ def _clamp(value: float, low: float, high: float) -> float:
 def _approach(
     velocity: float, accel: float, target: float, accel_max: float, jerk: float, dt: float
 ) -> tuple[float, float]:
-    """One step of one axis: (velocity, acceleration) after `dt`."""
-    gap = target - velocity
-    if gap == 0.0 or dt <= 0.0:
-        return velocity, 0.0 if gap == 0.0 else accel
-    # The largest acceleration that can still be ramped down to zero before the gap is closed.
-    brakeable = math.sqrt(2.0 * jerk * abs(gap))
-    wanted = math.copysign(min(accel_max, brakeable, abs(gap) / dt), gap)
-    accel += _clamp(wanted - accel, -jerk * dt, jerk * dt)
-    accel = _clamp(accel, -accel_max, accel_max)
-    step = accel * dt
-    if abs(step) >= abs(gap) and step * gap > 0:
-        return target, 0.0
-    return velocity + step, accel
+    """One step of one axis: (velocity, acceleration) after `dt`.
+
+    Exact in discrete time: with q = jerk * dt, an acceleration a that falls by q per step adds
+    dt * (a + (a - q) + ...) to the velocity until it is zero; the wanted a just fills the gap.
+    """
+    if dt <= 0.0:
+        return velocity, accel
+    gap, quantum = (target - velocity) / dt, jerk * dt
+    steps = math.floor((math.sqrt(1.0 + 8.0 * abs(gap) / quantum) - 1.0) / 2.0)
+    ramp = (abs(gap) + quantum * steps * (steps + 1) / 2.0) / (steps + 1)
+    wanted = math.copysign(min(ramp, accel_max), gap)
+    accel += min(max(wanted - accel, -quantum), quantum)
+    landed = abs(accel - gap) < 1e-9 and abs(accel) <= quantum * (1.0 + 1e-9)
+    return (target, accel) if landed else (velocity + accel * dt, accel)

@@ -8,9 +8,11 @@ import os
 import shutil
 import tempfile
 import warnings
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime as ort
 import torch
 import yaml
@@ -95,7 +97,7 @@ def export_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        model = trained.model.float().eval()
+        model = _rounded(trained.model)
         graphs = {
             "encoder": _export_encoder(model, image, partial),
             "dynamics": _export_dynamics(model, partial),
@@ -184,8 +186,48 @@ def _export(
             verbose=False,
             optimize=True,
         )
+        _compact(file)
         _check_parity(module, inputs, names, file)
     return GraphFile(file=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
+
+
+def _rounded(model: WorldModel) -> WorldModel:
+    """A copy whose weights are all numbers that half precision holds, so that files may use it."""
+    copy = deepcopy(model).float().eval()
+    with torch.no_grad():
+        for weight in copy.parameters():
+            weight.copy_(weight.half().float())
+    return copy
+
+
+def _compact(file: Path) -> None:
+    """Store weights in half precision where that loses nothing, and drop the exporter's notes.
+
+    ONNX Runtime casts the weights back once, when it builds the session; the notes are megabytes
+    that say where the exporter ran.
+    """
+    model = onnx.load(str(file))
+    graph = model.graph
+    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
+    for node in graph.node:
+        del node.metadata_props[:]
+        node.doc_string = ""
+    casts = []
+    for weight in graph.initializer:
+        value = onnx.numpy_helper.to_array(weight)
+        if value.dtype != np.float32 or value.nbytes < 4096:
+            continue
+        half = value.astype(np.float16)
+        if np.array_equal(half.astype(np.float32), value):
+            name = weight.name
+            weight.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
+            casts.append(
+                onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
+            )
+    nodes = [*casts, *graph.node]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    onnx.save(model, str(file))
 
 
 def _check_parity(

@@ -11,13 +11,18 @@ import torch
 from torch import Tensor
 
 from foresight.dynamics.losses import Windows
-from foresight.learning.dataset import load_episode
+from foresight.learning.dataset import DatasetError, load_episode
+
+_ROUNDS = 50  # of drawing pairs of frames: even if one pair in a thousand will do, it is found
 
 
 class Drives:
     """A data set in memory, ready to draw windows from.
 
     One action is `ticks` frames long; `steps` actions make a window.
+
+    Raises:
+        DatasetError: an episode is damaged, or none is long enough for a window.
     """
 
     def __init__(self, files: Sequence[Path], ticks: int = 5, steps: int = 8) -> None:
@@ -36,8 +41,15 @@ class Drives:
         offsets = np.cumsum([0, *lengths])
         span = ticks * steps
         self.starts = torch.cat(
-            [torch.arange(a, b - span) for a, b in zip(offsets[:-1], offsets[1:], strict=True)]
+            [
+                torch.arange(a, max(a, b - span))
+                for a, b in zip(offsets[:-1], offsets[1:], strict=True)
+            ]
         )
+        if not len(self.starts):
+            raise DatasetError(
+                f"{files[0].parent}: no episode is longer than {span} frames; collect longer ones"
+            )
 
     def __len__(self) -> int:
         return len(self.image)
@@ -53,9 +65,14 @@ class Drives:
 
         By odometry, which has hardly drifted by then: under `reach_m` and 70 degrees. No bump
         between.
+
+        Raises:
+            DatasetError: there are hardly any.
         """
         found: list[Tensor] = []
         while sum(map(len, found)) < count:
+            if len(found) >= _ROUNDS:
+                raise DatasetError("the drives hold hardly a stretch without bumps; collect others")
             first = torch.randint(len(self), (30 * count,), generator=generator)
             last = first + torch.randint(5, 200, (len(first),), generator=generator)
             last = last.clamp(max=len(self) - 1)
