@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +34,9 @@ console = Console()
 
 BundleDir = Annotated[Path, typer.Argument(help="Folder with manifest.yaml and its graphs.")]
 Robot = Annotated[Path, typer.Option(help="Robot profile.")]
-HOMEBOT = Path(__file__).resolve().parents[2] / "config" / "robots" / "homebot.yaml"
+_CHECKOUT = Path(__file__).resolve().parents[2]
+HOMEBOT = _CHECKOUT / "config" / "robots" / "homebot.yaml"
+APARTMENT = _CHECKOUT / "models" / "apartment"
 
 
 @contextmanager
@@ -132,10 +136,25 @@ def evaluate(
 
     with _one_sentence("evaluate"):
         result = evaluate(bundle, robot, suite, world, episodes, seed)
-        if json is not None:
-            json.parent.mkdir(parents=True, exist_ok=True)
-            json.write_text(result.to_json(), encoding="utf-8")
+        _write_json(json, asdict(result))
         console.print(result.summary())
+
+
+@app.command()
+def bench(
+    what: Annotated[str, typer.Option(help="plan, encode, sim or all.")] = "all",
+    bundle: Annotated[Path, typer.Option(help="Bundle to time.")] = APARTMENT,
+    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    robot: Robot = HOMEBOT,
+) -> None:
+    """Time the parts, each beside the limit that this machine sets."""
+    from foresight.bench import bench
+
+    with _one_sentence("bench"):
+        figures = bench(what, bundle, robot)
+        _write_json(json, figures)
+        for name, values in figures.items():
+            console.print(f"{name}: " + ", ".join(f"{k} {v:.3g}" for k, v in values.items()))
 
 
 @bundle_app.command("verify")
@@ -161,6 +180,12 @@ def bundle_show(bundle: BundleDir) -> None:
         for key, value in _flat(loaded.manifest.model_dump(mode="json")):
             table.add_row(key, value)
         console.print(table)
+
+
+def _write_json(file: Path | None, content: Mapping[str, object]) -> None:
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def _flat(content: dict, prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -64,10 +63,6 @@ class Evaluation:
     collisions_per_episode: float
     spl: float
     plan_ms: dict[str, float]
-
-    def to_json(self) -> str:
-        """One JSON object."""
-        return json.dumps(asdict(self), indent=2)
 
     def summary(self) -> str:
         """One line for people."""

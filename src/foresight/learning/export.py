@@ -17,6 +17,7 @@ import onnxruntime as ort
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from foresight import bundle
 from foresight.bundle.manifest import (
@@ -118,7 +119,7 @@ def export_bundle(
             graphs=graphs,
             calibration=trained.calibration,
             training=trained.training,
-            metrics=trained.metrics,
+            metrics=trained.metrics | _arithmetic(model, image, action, settings),
         )
         text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False)
         (partial / bundle.loading.MANIFEST).write_text(text, encoding="utf-8")
@@ -132,9 +133,30 @@ def export_bundle(
     return manifest
 
 
+def _arithmetic(
+    model: WorldModel, image: ImageSpec, action: ActionSpec, settings: Settings
+) -> dict[str, float]:
+    """Millions of floating-point operations in the matrix products of one encoding, one plan."""
+    modules = {
+        "encoder_mflop": (model.encoder, _encoder_inputs(image, 1)),
+        "planner_mflop": (_optimiser(model, action, settings), _planner_inputs(settings)),
+    }
+    counts = {}
+    for name, (module, inputs) in modules.items():
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(*inputs)
+        counts[name] = round(counter.get_total_flops() / 1e6, 2)
+    return counts
+
+
 def _export_encoder(model: WorldModel, image: ImageSpec, folder: Path) -> GraphFile:
-    picture = torch.randint(0, 256, (2, image.height, image.width, 3), dtype=torch.uint8)
-    return _export(model.encoder, (picture,), ["image"], ["latent"], folder / "encoder.onnx", True)
+    inputs = _encoder_inputs(image, 2)
+    return _export(model.encoder, inputs, ["image"], ["latent"], folder / "encoder.onnx", True)
+
+
+def _encoder_inputs(image: ImageSpec, batch: int) -> tuple[Tensor, ...]:
+    shape = (batch, image.height, image.width, 3)
+    return (torch.randint(0, 256, shape, dtype=torch.uint8),)
 
 
 def _export_dynamics(model: WorldModel, folder: Path) -> GraphFile:
@@ -147,9 +169,19 @@ def _export_dynamics(model: WorldModel, folder: Path) -> GraphFile:
 def _export_planner(
     model: WorldModel, action: ActionSpec, settings: Settings, folder: Path
 ) -> GraphFile:
-    optimiser = Optimiser(model, list(action.low), list(action.high), settings).eval()
+    names = ["latent", "proprioception", "goal", "warm_start", "proposals", "noise"]
+    outputs = ["actions", "energy", "latents", "collision", "gap", "relation"]
+    module, inputs = _optimiser(model, action, settings), _planner_inputs(settings)
+    return _export(module, inputs, names, outputs, folder / "planner.onnx", False)
+
+
+def _optimiser(model: WorldModel, action: ActionSpec, settings: Settings) -> Optimiser:
+    return Optimiser(model, list(action.low), list(action.high), settings).eval()
+
+
+def _planner_inputs(settings: Settings) -> tuple[Tensor, ...]:
     plan = (settings.horizon, ACTION)
-    inputs = (
+    return (
         torch.randn(1, LATENT),
         torch.zeros(1, PROPRIOCEPTION),
         torch.randn(1, LATENT),
@@ -157,9 +189,6 @@ def _export_planner(
         0.2 * torch.randn(settings.proposals, *plan),
         torch.randn(settings.iterations, settings.samples - 1, *plan),
     )
-    names = ["latent", "proprioception", "goal", "warm_start", "proposals", "noise"]
-    outputs = ["actions", "energy", "latents", "collision", "gap", "relation"]
-    return _export(optimiser, inputs, names, outputs, folder / "planner.onnx", False)
 
 
 def _export(
