@@ -184,8 +184,11 @@ class Navigator:
         if self._plan is None:
             return np.zeros((horizon, 2), np.float32)
         passed = (stamp_s - self._planned_at_s) / self._duration_s
-        index = np.minimum(np.arange(horizon) + int(round(passed)), horizon - 1)
-        return self._plan[index].astype(np.float32)
+        at = np.clip(np.arange(horizon) + passed, 0, horizon - 1)
+        before, share = np.floor(at).astype(int), (at % 1.0)[:, None]
+        after = np.minimum(before + 1, horizon - 1)
+        shifted = (1 - share) * self._plan[before] + share * self._plan[after]
+        return shifted.astype(np.float32)
 
     def _proposals(self) -> np.ndarray:
         """Sequences (M, H, A) that hold one action, then another: coherent motion to start from."""

@@ -1,7 +1,8 @@
 """The planner's optimiser as one PyTorch module, which exports to one ONNX graph.
 
-Cross-entropy method (Rubinstein 1999) over action sequences, with proposals that hold an action
-for several steps, elites kept from round to round and a warm start (iCEM, Pinneri et al. 2020).
+Cross-entropy method (Rubinstein 1999) over action sequences, with a warm start and proposals that
+hold an action for several steps (coherent motion, as the coloured noise of iCEM, Pinneri et al.
+2020, gives).
 Imported for export only: the robot runs the graph.
 """
 
@@ -30,7 +31,7 @@ class Settings:
     elites: int = 12
     final_weight: float = 2.5
     collision_weight: float = 3.0
-    roughness_weight: float = 0.02
+    roughness_weight: float = 0.1
     spread_floor: float = 0.12
 
 
@@ -67,24 +68,21 @@ class Optimiser(nn.Module):
         as it is: gap (1,) energy, relation (1, 5: goal's x m, y m, sin, cos, close logit)."""
         settings = self.settings
         mean, spread = warm_start, (self.high - self.low).expand_as(warm_start) / 4
-        best = mean
         for k in range(settings.iterations):
             drawn = (mean + spread * noise[k]).clamp(self.low, self.high)
             if k == 0:
                 drawn = torch.cat([proposals, drawn[settings.proposals :]])
-            candidates = torch.cat([best, drawn])
-            cost, energy, latents, collision = self.evaluate(
-                candidates, latent, proprioception, goal
-            )
+            candidates = torch.cat([mean, drawn])
+            cost, *_ = self.evaluate(candidates, latent, proprioception, goal)
             elite = candidates[torch.topk(cost, settings.elites, largest=False).indices]
             mean = elite.mean(0, keepdim=True)
             spread = elite.std(0, keepdim=True) + settings.spread_floor * (self.high - self.low) / 4
-            top = cost.argmin().reshape(1)
-            best = candidates[top]
+        # The mean, not the best sample: a single sample wins by the model's errors.
+        _, energy, latents, collision = self.evaluate(mean, latent, proprioception, goal)
         gap = self.model.distance_energy(latent, goal)
         displacement, close = self.model.relation(latent, goal)
         relation = torch.cat([displacement, close[:, None]], -1)
-        return best, energy[top], latents[top], collision[top], gap, relation
+        return mean, energy, latents, collision, gap, relation
 
     def evaluate(
         self, actions: Tensor, latent: Tensor, proprioception: Tensor, goal: Tensor
