@@ -112,7 +112,12 @@ def wilson(hits: int, count: int) -> dict[str, float]:
     rate = hits / count
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * math.sqrt(rate * (1 - rate) / count + z * z / (4 * count**2)) / (1 + z * z / count)
-    return {"rate": rate, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+    # rounding must not push the rate itself out of its interval
+    return {
+        "rate": rate,
+        "low": max(0.0, min(rate, centre - half)),
+        "high": min(1.0, max(rate, centre + half)),
+    }
 
 
 class Agent:
