@@ -1,0 +1,319 @@
+"""Recorded drives become windows, ways through the home, and at last a bundle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from drives import circle, straight
+from foresight import bundle
+from foresight.dynamics.losses import displacement
+from foresight.dynamics.networks import WorldModel
+from foresight.learning.calibrate import calibrate
+from foresight.learning.dataset import (
+    DatasetError,
+    Episode,
+    episode_files,
+    load_episode,
+    save_episode,
+)
+from foresight.learning.distance import Teacher, build_teacher, travel_seconds
+from foresight.learning.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
+from foresight.learning.wander import Wanderer
+from foresight.learning.windows import Drives
+from foresight.planning import WorldModel as Runtime
+from foresight.robot import RobotProfile
+
+SEED = 0
+
+
+def saved(folder: Path, episodes: Sequence[Episode]) -> list[Path]:
+    for number, episode in enumerate(episodes):
+        save_episode(folder / f"{number}.h5", episode, "homebot", "a test")
+    return episode_files(folder)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(SEED)
+
+
+# ----- data sets
+
+
+def test_episode_comes_back_as_it_was_saved(tmp_path: Path) -> None:
+    episode = circle(0, 50)
+    (file,) = saved(tmp_path, [episode])
+    again = load_episode(file)
+    assert len(again) == 50
+    for name in ("image", "odometry", "command", "bump"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(episode, name))
+
+
+def test_episode_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    episode = straight()
+    episode.command = np.array([object()])  # cannot be written, and comes after the images
+    with pytest.raises(TypeError):
+        save_episode(tmp_path / "0.h5", episode, "homebot", "a test")
+    with pytest.raises(DatasetError, match="no episodes"):
+        episode_files(tmp_path)
+
+
+def test_episodes_come_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name in ("b", "a", "c"):
+        save_episode(tmp_path / f"{name}.h5", straight(), "homebot", "a test")
+    (tmp_path / "notes.txt").write_text("no episode")
+    assert [file.stem for file in episode_files(tmp_path)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("content", [b"", b"no HDF5 at all" * 100], ids=["empty", "text"])
+def test_file_that_is_no_episode_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "0.h5").write_bytes(content)
+    with pytest.raises(DatasetError, match=r"0\.h5: damaged"):
+        Drives(episode_files(tmp_path))
+
+
+def test_episode_without_one_of_its_arrays_is_named(tmp_path: Path) -> None:
+    (file,) = saved(tmp_path, [straight()])
+    with h5py.File(file, "r+") as content:
+        del content["bump"]
+    with pytest.raises(DatasetError, match=r"0\.h5: damaged.*bump"):
+        load_episode(file)
+
+
+def test_arrays_of_one_episode_must_be_equally_long(tmp_path: Path) -> None:
+    episode = straight()
+    episode.odometry = episode.odometry[:-1]
+    (file,) = saved(tmp_path, [episode])
+    with pytest.raises(DatasetError, match="differ in length"):
+        load_episode(file)
+
+
+# ----- windows
+
+
+def test_window_shows_one_frame_per_action(tmp_path: Path) -> None:
+    drives = Drives(saved(tmp_path, [straight(speed=0.4)]), ticks=5, steps=4)
+    windows = drives.windows(torch.tensor([7]), generator())
+    assert windows.image[0, :, 0, 0, 0].tolist() == [7, 12, 17, 22, 27]
+    driven = windows.pose[0, 1:, 0] - windows.pose[0, :-1, 0]
+    torch.testing.assert_close(driven, torch.full((4,), 0.4 * 0.5))
+    torch.testing.assert_close(windows.action[0], torch.tensor([[0.4, 0.0]]).repeat(4, 1))
+
+
+def test_bump_belongs_to_the_action_that_ended_in_it(tmp_path: Path) -> None:
+    """Pressed at frame 20: the five-frame actions from 15 to 19 ran into it, that from 20 not."""
+    drives = Drives(saved(tmp_path, [straight(pressed=(20,))]), ticks=5, steps=4)
+    assert drives.bump.nonzero().flatten().tolist() == [15, 16, 17, 18, 19]
+
+
+def test_free_between_counts_both_ends(tmp_path: Path) -> None:
+    drives = Drives(saved(tmp_path, [straight(pressed=(20,))]), ticks=5, steps=4)
+    first, last = torch.tensor([10, 10, 20, 21]), torch.tensor([19, 20, 30, 30])
+    assert drives.free_between(first, last).tolist() == [True, False, False, True]
+
+
+def test_neighbours_belong_to_one_drive(tmp_path: Path) -> None:
+    """Two drives in the same place by their own odometry: nothing says that they were."""
+    drives = Drives(saved(tmp_path, [straight(), straight()]), ticks=5, steps=4)
+    first, last = drives.neighbours(100, generator())
+    assert len(first) == 100
+    assert (drives.episode[first] == drives.episode[last]).all()
+
+
+def test_episodes_too_short_for_a_window_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match="no episode is longer than 40 frames"):
+        Drives(saved(tmp_path, [straight(40)]))
+
+
+def test_short_episode_beside_a_long_one_is_no_trouble(tmp_path: Path) -> None:
+    drives = Drives(saved(tmp_path, [straight(10), straight(60)]))
+    assert drives.starts.tolist() == list(range(10, 30))
+
+
+def test_drives_without_a_free_stretch_are_told(tmp_path: Path) -> None:
+    drives = Drives(saved(tmp_path, [straight(pressed=tuple(range(60)))]))
+    with pytest.raises(DatasetError, match="bumps"):
+        drives.neighbours(10, generator())
+
+
+# ----- driving about
+
+
+def test_wanderer_repeats_itself_for_a_seed(homebot: Path) -> None:
+    profile = RobotProfile.load(homebot)
+    ranges = np.full(profile.scan.beams, 3.0)
+
+    def commands(seed: int) -> list[tuple[float, float]]:
+        driver = Wanderer(profile, seed)
+        return [driver.act(ranges, False, np.zeros(3), 0.1) for _ in range(100)]
+
+    assert commands(1) == commands(1)
+    assert commands(1) != commands(2)
+
+
+def test_wanderer_gets_around(homebot: Path) -> None:
+    """Ten minutes in an endless hall: it drives every way, and far from where it began."""
+    profile = RobotProfile.load(homebot)
+    ranges, driver = np.full(profile.scan.beams, np.inf), Wanderer(profile, SEED)
+    pose, places, twists = np.zeros(3), [], []
+    for _ in range(6000):
+        linear, angular = driver.act(ranges, False, pose, 0.1)
+        pose = pose + 0.1 * np.array(
+            [linear * math.cos(pose[2]), linear * math.sin(pose[2]), angular]
+        )
+        places.append(pose[:2])
+        twists.append((linear, angular))
+    assert np.ptp(places, axis=0).min() > 3.0
+    linear, angular = np.array(twists).T
+    assert linear.min() < 0 < 0.3 < linear.max()
+    assert angular.min() < -0.5 and angular.max() > 0.5
+
+
+# ----- seconds to go
+
+
+def there(x: float, y: float, yaw: float) -> Tensor:
+    return torch.tensor([x, y, math.sin(yaw), math.cos(yaw)], dtype=torch.float64)
+
+
+metres = st.floats(-5, 5)
+turns = st.floats(-3.1, 3.1)
+
+
+def test_staying_takes_no_time() -> None:
+    assert float(travel_seconds(there(0, 0, 0))) == 0.0
+
+
+@given(metres, metres, turns)
+def test_going_elsewhere_takes_time(x: float, y: float, yaw: float) -> None:
+    seconds = float(travel_seconds(there(x, y, yaw)))
+    assert math.isfinite(seconds)
+    assert seconds >= math.hypot(x, y) / 0.5  # the robot's top speed
+
+
+@given(turns, st.floats(0, 5), st.floats(0.01, 1))
+def test_farther_along_a_straight_line_takes_longer(
+    bearing: float, metres: float, more: float
+) -> None:
+    def seconds(distance: float) -> float:
+        cos, sin = math.cos(bearing), math.sin(bearing)
+        return float(travel_seconds(there(distance * cos, distance * sin, 0.0)))
+
+    assert seconds(metres + more) > seconds(metres)
+
+
+@given(st.floats(0, 3.0), st.floats(0.01, 0.1))
+def test_turning_further_takes_longer(yaw: float, more: float) -> None:
+    assert travel_seconds(there(0, 0, yaw + more)) > travel_seconds(there(0, 0, yaw))
+
+
+class Stub:
+    """Stands in for the networks: recognises places by pose, or nothing at all."""
+
+    def __init__(self, recognises: bool) -> None:
+        self.recognises = recognises
+
+    def relation(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        offset = displacement(a, b)
+        near = torch.hypot(offset[..., 0], offset[..., 1]) < 1.0
+        return offset, torch.where(near & self.recognises, 5.0, -5.0)
+
+
+def teacher_of(drives: Drives, recognises: bool) -> Teacher:
+    return build_teacher(Stub(recognises), drives, drives.pose)  # type: ignore[arg-type]
+
+
+def test_teacher_knows_the_way_that_was_driven(tmp_path: Path) -> None:
+    """At cruising speed, driving on takes the seconds it took; reversing takes longer."""
+    drives = Drives(saved(tmp_path, [straight(speed=0.4)]))
+    drives.pose[:, 1:] += 1e-3 * torch.randn(60, 2, generator=generator())
+    teacher = teacher_of(drives, recognises=False)
+    frames = teacher.goals[:, None] - teacher.nodes[None]
+    on = frames > 0
+    torch.testing.assert_close(teacher.seconds[on], 0.1 * frames[on].float(), atol=0.15, rtol=0.05)
+    assert (teacher.seconds[frames == 0] == 0).all()
+    assert (teacher.seconds[frames < 0] > 0.15 * -frames[frames < 0]).all()
+    assert teacher.seconds.isfinite().all()
+
+
+def test_teacher_does_not_trust_odometry_through_a_bump(tmp_path: Path) -> None:
+    drives = Drives(saved(tmp_path, [straight(pressed=(30,))]))
+    teacher = teacher_of(drives, recognises=False)
+    across = (teacher.goals[:, None] > 30) != (teacher.nodes[None] > 30)
+    assert teacher.seconds[across].isinf().all()
+    assert teacher.seconds[~across].isfinite().sum() > len(teacher.nodes)
+
+
+def test_teacher_joins_drives_where_a_place_is_recognised(tmp_path: Path) -> None:
+    episodes = [circle(0), circle(1)]
+    for episode in episodes:
+        episode.bump[:] = 0
+    drives = Drives(saved(tmp_path, episodes))
+    apart, joined = teacher_of(drives, recognises=False), teacher_of(drives, recognises=True)
+    other = drives.episode[joined.goals][:, None] != drives.episode[joined.nodes][None]
+    assert apart.closures == 0 < joined.closures
+    assert apart.seconds[other].isinf().all()
+    assert joined.seconds[other].isfinite().all()
+    assert (joined.seconds <= apart.seconds + 1e-4).all()
+
+
+# ----- from drives to a bundle
+
+
+def test_training_leaves_a_result_and_a_learning_curve(trained: Path) -> None:
+    result = load_trained(trained)
+    assert result.training["steps"] == 2 and result.training["frames"] == 400
+    assert result.calibration.surprise_scale > 0
+    assert {"effective_rank", "error_ratio_copy_last_8"} <= result.metrics.keys()
+    assert '"step": 0' in (trained / "curve.jsonl").read_text()
+
+
+def test_exported_planner_and_dynamics_say_what_the_manifest_says(exported: Path) -> None:
+    loaded = bundle.load(exported)
+    for graph in loaded.manifest.graphs:
+        loaded.session(graph)
+    size, horizon = loaded.manifest.latent_size, loaded.manifest.horizon
+    actions = np.zeros((7, horizon, 2))
+    imagined = Runtime(loaded).imagine(np.ones(size), np.zeros(3), actions)
+    assert imagined.latents.shape == (7, horizon, size)
+    assert ((imagined.collision >= 0) & (imagined.collision <= 1)).all()
+
+
+def test_a_single_episode_leaves_nothing_to_train_on(tmp_path: Path) -> None:
+    saved(tmp_path, [straight()])
+    with pytest.raises(TrainingError, match="collect more"):
+        train(tmp_path, tmp_path / "out", None, steps=1, distance_steps=1, seed=0)
+
+
+@pytest.mark.parametrize("content", [b"", b"no checkpoint", None], ids=["empty", "text", "half"])
+def test_damaged_result_is_named(trained: Path, tmp_path: Path, content: bytes | None) -> None:
+    whole = (trained / TRAINED).read_bytes()
+    (tmp_path / TRAINED).write_bytes(whole[: len(whole) // 2] if content is None else content)
+    with pytest.raises(TrainingError, match=r"trained\.pt: damaged") as caught:
+        load_trained(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_damaged_checkpoint_is_named_not_trained_over(driven: Path, tmp_path: Path) -> None:
+    (tmp_path / CHECKPOINT).write_bytes(b"half a checkpoint")
+    with pytest.raises(TrainingError, match=r"checkpoint\.pt: damaged"):
+        train(driven, tmp_path, None, steps=1, distance_steps=1, seed=0)
+    assert (tmp_path / CHECKPOINT).read_bytes() == b"half a checkpoint"
+
+
+def test_figures_that_the_drives_cannot_show_are_left_out(tmp_path: Path) -> None:
+    """Without a bump on the held-out drives there is no telling how well bumps are foreseen."""
+    episode = circle(0)
+    episode.bump[:] = 0
+    _, quality = calibrate(WorldModel(), Drives(saved(tmp_path, [episode])), count=20)
+    metrics = quality.metrics()
+    assert "bump_auroc" not in metrics and "effective_rank" in metrics
