@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from foresight import __version__
 from foresight.cli import app
 
 runner = CliRunner()
@@ -33,7 +37,15 @@ def test_every_command_explains_itself(command: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["collect"], ["train", "--data", "x"], ["evaluate", "--bundle", "x", "--episodes", "0"]],
+    [
+        [],
+        ["no-such-command"],
+        ["collect"],
+        ["collect", "--out", "x", "--world", "-1"],
+        ["train", "--data", "x"],
+        ["evaluate", "--bundle", "x", "--episodes", "0"],
+        ["bundle", "verify"],
+    ],
 )
 def test_bad_usage_ends_with_2(arguments: list[str]) -> None:
     assert runner.invoke(app, arguments).exit_code == 2
@@ -51,12 +63,60 @@ def test_a_missing_bundle_is_one_sentence(tmp_path: Path) -> None:
 
 
 def test_an_unknown_suite_names_the_known_ones(passthrough: Path) -> None:
-    message = failure("evaluate", "--bundle", passthrough, "--suite", "moon")
-    assert "'moon'; choose one of near, room, house" in message
+    result = runner.invoke(app, ["evaluate", "--bundle", str(passthrough), "--suite", "moon"])
+    assert result.exit_code == 2
+    assert all(word in result.output for word in ("--suite", "moon", "near", "room", "house"))
 
 
 def test_an_unknown_benchmark_names_the_known_ones(passthrough: Path) -> None:
-    assert "plan, encode, sim" in failure("bench", "--bundle", passthrough, "--what", "tea")
+    result = runner.invoke(app, ["bench", "--bundle", str(passthrough), "--what", "tea"])
+    assert result.exit_code == 2
+    assert all(word in result.output for word in ("--what", "tea", "plan", "encode", "sim"))
+
+
+@pytest.mark.parametrize("command", [["bundle", "verify"], ["bundle", "show"]])
+def test_an_altered_bundle_is_one_sentence(
+    passthrough: Path, tmp_path: Path, command: list[str]
+) -> None:
+    folder = Path(shutil.copytree(passthrough, tmp_path / "bundle"))
+    with (folder / "encoder.onnx").open("ab") as file:
+        file.write(b"more")
+    assert "encoder.onnx: sha256 is" in failure(*command, folder)
+
+
+def test_a_wrong_robot_profile_is_one_sentence(
+    passthrough: Path, homebot: Path, tmp_path: Path
+) -> None:
+    wrong = tmp_path / "robot.yaml"
+    wrong.write_text(homebot.read_text().replace("linear_max_mps: 0.5", "linear_max_mps: fast"))
+    message = failure("evaluate", "--bundle", passthrough, "--robot", wrong)
+    assert "robot.yaml: key 'limits.linear_max_mps' has the value 'fast'" in message
+
+
+def test_damaged_drives_are_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "0.h5").write_bytes(b"half a drive")
+    (tmp_path / "1.h5").write_bytes(b"half a drive")
+    message = failure("train", "--data", tmp_path, "--out", tmp_path / "out")
+    assert "0.h5: damaged" in message
+
+
+def test_exporting_without_a_checkpoint_says_what_to_run(tmp_path: Path) -> None:
+    message = failure("export", "--checkpoint", tmp_path, "--out", tmp_path / "bundle")
+    assert "foresight train" in message
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_the_installed_command_answers_on_the_right_streams(tmp_path: Path) -> None:
+    """From any folder, without sourcing anything: 0 with the answer, 1 with one line of error."""
+    command = str(Path(sys.executable).with_name("foresight"))
+    version = subprocess.run(
+        [command, "--version"], capture_output=True, text=True, cwd=tmp_path, env={}
+    )
+    assert (version.returncode, version.stdout.strip(), version.stderr) == (0, __version__, "")
+    missing = subprocess.run(
+        [command, "bundle", "show", "none"], capture_output=True, text=True, cwd=tmp_path, env={}
+    )
+    assert (missing.returncode, missing.stdout, missing.stderr.count("\n")) == (1, "", 1)
 
 
 def test_training_without_data_says_what_to_run(tmp_path: Path) -> None:

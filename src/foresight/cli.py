@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -16,6 +16,7 @@ from rich.table import Table
 
 from foresight import __version__
 from foresight.sim.demo import demo_command, report_command
+from foresight.sim.tasks import Suite
 from foresight.workspace import launch_command
 
 app = typer.Typer(
@@ -124,7 +125,7 @@ def export(
 @app.command()
 def evaluate(
     bundle: Annotated[Path, typer.Option(help="Bundle to drive with.")],
-    suite: Annotated[str, typer.Option(help="near (0.7-2 m), room (2-4 m) or house.")] = "near",
+    suite: Annotated[Suite, typer.Option(help="0.7-2 m, 2-4 m, or into another room.")] = "near",
     world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
     episodes: Annotated[int, typer.Option(min=1)] = 50,
     seed: Annotated[int, typer.Option(min=0, help="Draws starts and goals.")] = 0,
@@ -142,7 +143,9 @@ def evaluate(
 
 @app.command()
 def bench(
-    what: Annotated[str, typer.Option(help="plan, encode, sim or all.")] = "all",
+    what: Annotated[
+        Literal["all", "plan", "encode", "sim"], typer.Option(help="What to time.")
+    ] = "all",
     bundle: Annotated[Path, typer.Option(help="Bundle to time.")] = APARTMENT,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
