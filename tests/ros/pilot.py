@@ -25,7 +25,7 @@ from foresight.robot import RobotProfile
 from foresight.sim import tasks
 from foresight.sim.apartment import Apartment, free_space
 from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Observation, Plan
+from foresight_interfaces.msg import Belief, Observation, Plan
 from foresight_node.messages import LATCHED
 
 PROFILE = RobotProfile.load(Path(__file__).parents[2] / "config/robots/homebot.yaml")
@@ -45,6 +45,7 @@ class Pilot(Node):
         self._commands = self.create_publisher(Twist, "cmd_vel", 1)
         self._plans = self.create_publisher(Plan, "plan", 1)
         self._observations = self.create_publisher(Observation, "observation", 1)
+        self._beliefs = self.create_publisher(Belief, "belief", 1)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", 1)
         self.create_subscription(Odometry, "ground_truth", self._on_truth, 1)
         self.create_subscription(
@@ -76,6 +77,7 @@ class Pilot(Node):
         )
 
     def _on_camera(self, info: CameraInfo) -> None:
+        self._beliefs.publish(Belief(bundle_digest="0123"))
         observation = Observation(bundle_digest="0123")
         observation.header.stamp = info.header.stamp
         self._observations.publish(observation)

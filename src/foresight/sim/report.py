@@ -36,7 +36,7 @@ REPORT = "report.json"
 _REAL_TIME = 0.97  # a smaller real-time factor is told
 _CLOCK_KEPT = 500  # ticks of /clock that an image's stamp is looked up in
 DEFINITIONS = {
-    "reached": f"the robot came to rest within {REACHED_M} m and {REACHED_DEG:.0f} degrees of the "
+    "reached": f"the stack said so, and the robot came to rest within {REACHED_M} m and {REACHED_DEG:.0f} degrees of the "
     "pose that the photograph was taken from (true poses, known to the simulator only)",
     "seconds": "from sending the photograph to the action's result, by the simulation's clock",
     "plan_ms": "one run of the planner, as measured by the planning node (steady clock)",
@@ -79,8 +79,10 @@ class Leg:
 
     @property
     def reached(self) -> bool:
-        """Whether the robot came to rest at the goal."""
-        return self.final_pose is not None and reached(self.final_pose, self.goal)
+        """Whether the stack said so, and the robot did come to rest at the goal."""
+        if self.code != "REACHED" or self.final_pose is None:
+            return False
+        return reached(self.final_pose, self.goal)
 
 
 class DemoLog:

@@ -32,7 +32,7 @@ from foresight.sim.apartment import Apartment
 from foresight.sim.report import DemoLog
 from foresight.sim.robot import Simulator
 from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Observation, Plan
+from foresight_interfaces.msg import Belief, Observation, Plan
 from foresight_node.messages import LATCHED
 from foresight_node.parameters import ParameterServer, parameter
 from foresight_sim.spin import Interrupted, Spinner, init
@@ -92,6 +92,7 @@ class DemoClient(Node):
         self._action = ActionClient(self, NavigateToImage, "navigate_to_image")
         self._feedback: NavigateToImage.Feedback | None = None
         self._state = ""
+        self._believes = False
         self._last_frame_ns = 0
         self._moved_at = time.monotonic()
         self._listen()
@@ -118,10 +119,14 @@ class DemoClient(Node):
             log.observed(_ns(observation.header.stamp))
             log.bundle_digest = observation.bundle_digest
 
+        def on_belief(_belief: Belief) -> None:
+            self._believes = True
+
         self.create_subscription(Clock, "/clock", on_clock, every)
         self.create_subscription(Plan, "plan", on_plan, every)
         self.create_subscription(kind, "cmd_vel", on_command, every)
         self.create_subscription(Observation, "observation", on_observation, every)
+        self.create_subscription(Belief, "belief", on_belief, every)
         self.create_subscription(Odometry, "ground_truth", self._on_truth, every)
         self.create_subscription(String, "system_state", self._on_state, LATCHED)
         self.create_subscription(Bool, "bumper", lambda m: log.bumped(m.data), every)
@@ -197,6 +202,9 @@ class DemoClient(Node):
             )
         if not self._spinner.until(self._action.server_is_ready, limit_s):
             raise StackFailure("the stack is active, but nobody offers navigate_to_image")
+        # Nodes find each other in their own time: a goal before the first belief is a stale one.
+        if not self._spinner.until(lambda: self._believes, limit_s):
+            raise StackFailure("the stack is active, but no belief comes; its messages say why")
 
     def _send(self, index: int) -> Any:
         goal = NavigateToImage.Goal(timeout_s=self.values.goal_timeout_s)
