@@ -32,7 +32,7 @@ IMAGE = ImageSpec(width=80, height=60, hfov_deg=90.0)
 
 def write(folder: Path) -> Path:
     """Write the bundle to `folder` and return it."""
-    graphs = {"encoder": _encoder(), "dynamics": _dynamics(), "planner": _planner()}
+    graphs = {"encoder": encoder(), "dynamics": _dynamics(), "planner": _planner()}
     return write_graphs(folder, graphs, latent_size=3)
 
 
@@ -87,7 +87,8 @@ def model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
 
-def _encoder() -> onnx.ModelProto:
+def encoder() -> onnx.ModelProto:
+    """The mean colour."""
     return model(
         "encoder",
         [

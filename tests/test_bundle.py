@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from onnx import ModelProto, TensorProto
 
 import passthrough as follow
 import scripted as stories
@@ -191,6 +192,14 @@ def test_graph_outside_the_folder(folder: Path) -> None:
 # ----- shapes
 
 
+def replace_encoder(folder: Path, graph: ModelProto) -> None:
+    """Put another graph in the encoder's place, with its right digest."""
+    data = graph.SerializeToString()
+    (folder / "encoder.onnx").write_bytes(data)
+    digest = hashlib.sha256(data).hexdigest()
+    edit(folder, lambda content: content["graphs"]["encoder"].update(sha256=digest))
+
+
 @pytest.mark.parametrize(
     ("graph", "change", "name"),
     [
@@ -232,13 +241,22 @@ def test_graph_in_the_place_of_another(folder: Path) -> None:
 def test_output_that_is_missing(folder: Path) -> None:
     graph = follow.model(
         "encoder",
-        follow._encoder().graph.node,
-        follow._encoder().graph.input,
+        follow.encoder().graph.node,
+        follow.encoder().graph.input,
         [follow.value("mean", "batch", 3)],
-        follow._encoder().graph.initializer,
+        follow.encoder().graph.initializer,
     )
-    data = graph.SerializeToString()
-    (folder / "encoder.onnx").write_bytes(data)
-    digest = hashlib.sha256(data).hexdigest()
-    edit(folder, lambda content: content["graphs"]["encoder"].update(sha256=digest))
+    replace_encoder(folder, graph)
     assert "has no output 'latent'" in refusal(folder, "encoder")
+
+
+def test_graph_for_single_images_only(folder: Path) -> None:
+    graph = follow.model(
+        "encoder",
+        follow.encoder().graph.node,
+        [follow.value("image", 60, 80, 3, kind=TensorProto.UINT8)],
+        [follow.value("latent", 3)],
+        [follow.constant("axes", np.array([0, 1])), follow.constant("white", 255.0)],
+    )
+    replace_encoder(folder, graph)
+    assert "(60, 80, 3), the manifest says (batch, 60, 80, 3)" in refusal(folder, "encoder")

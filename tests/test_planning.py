@@ -195,8 +195,16 @@ def test_plan_goes_on_where_the_last_one_has_got_to(navigator: Navigator) -> Non
     assert not navigator.update(0.0, FAR, STANDING).collision.any()
     later = navigator.update(ACTION_S, FAR, STANDING)
     np.testing.assert_allclose(later.collision, AHEAD[[1, 2, 3, 3], 0], atol=1e-6)
+    within = navigator.update(1.5 * ACTION_S, FAR, STANDING)
+    np.testing.assert_allclose(within.collision, [0.25, 0.35, 0.45, 0.5], atol=1e-6)
     navigator.set_goal(ANYWHERE)
     assert not navigator.update(2 * ACTION_S, FAR, STANDING).collision.any()
+
+
+def test_plan_that_led_nowhere_is_not_taken_up_again(navigator: Navigator) -> None:
+    steps = list(drive(navigator, 30.0, FAR))
+    assert steps[1].collision.any()  # the warm start, as the scripted planner shows it
+    assert not steps[list(map(escapes, steps)).index(True) + 1].collision.any()
 
 
 def test_same_seed_same_plan(model: Bundle) -> None:
