@@ -138,7 +138,7 @@ def outside(domain: int) -> Iterator[Bench]:
 
 def test_it_drives_the_plan_and_says_so(robot: Robot) -> None:
     robot.drive()
-    assert robot.told(Status.DRIVING, "following the plan")
+    robot.bench.wait_for(lambda: robot.told(Status.DRIVING, "following the plan"))
     speeds = np.array(robot.commands)[:, 1:]
     assert (speeds <= np.float32([LINEAR, ANGULAR]) + 1e-9).all()
 
