@@ -11,7 +11,6 @@ import pytest
 from action_msgs.msg import GoalStatus
 from harness import Bench
 from nav_msgs.msg import Odometry
-from passthrough import HORIZON, SPEED
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
@@ -21,6 +20,7 @@ from foresight_interfaces.action import NavigateToImage
 from foresight_interfaces.msg import Belief, Plan, Status
 from foresight_node.messages import LATCHED, LATEST, to_stamp
 from foresight_planning.node import PlanningNode
+from passthrough import HORIZON, SPEED
 
 Result = NavigateToImage.Result
 HERE, THERE = (0.2, 0.4, 0.6), (0.3, 0.5, 0.7)
