@@ -10,6 +10,7 @@ search on the replay buffer (Eysenbach et al. 2019). Odometry only; no map, no t
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch
 from rich.progress import track
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import dijkstra
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from foresight.dynamics.losses import DISPLACEMENT_BETA, displacement
@@ -188,16 +189,14 @@ def _sparse_minimum(rows: Tensor, columns: Tensor, seconds: Tensor, size: int) -
 
 def refine_relation(
     model: WorldModel, drives: Drives, latent: Tensor, steps: int, batch: int = 1024, seed: int = 0
-) -> float:
-    """Fit the relation head further on frozen latents, which is cheap; returns the last mean loss.
+) -> None:
+    """Fit the relation head further on frozen latents, which is cheap.
 
     Pairs are neighbours of one drive; half a batch of strangers keeps "close" honest.
     """
     generator = torch.Generator().manual_seed(seed)
-    optimiser = torch.optim.AdamW(model.relation_net.parameters(), lr=5e-4, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 1e-5)
-    recent: list[float] = []
-    for _ in track(range(steps), "relation head"):
+
+    def loss() -> Tensor:
         first, last = drives.neighbours(batch, generator)
         stranger = torch.randint(len(latent), (batch // 2,), generator=generator)
         guess, close = model.relation(latent[first], latent[last])
@@ -206,13 +205,9 @@ def refine_relation(
         error = functional.smooth_l1_loss(guess, target, beta=DISPLACEMENT_BETA)
         logits = torch.cat([close, far])
         label = torch.cat([torch.ones_like(close), torch.zeros_like(far)])
-        loss = error + 0.1 * functional.binary_cross_entropy_with_logits(logits, label)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        recent = [*recent[-199:], float(error.detach())]
-    return float(np.mean(recent))
+        return error + 0.1 * functional.binary_cross_entropy_with_logits(logits, label)
+
+    _fit(model.relation_net, 5e-4, steps, loss, "relation head")
 
 
 def train_distance(
@@ -223,35 +218,38 @@ def train_distance(
     steps: int,
     batch: int = 1024,
     seed: int = 0,
-) -> float:
-    """Fit the distance head to the teacher on frozen latents; returns the last mean loss.
+) -> None:
+    """Fit the distance head to the teacher on frozen latents.
 
     Half of the pairs come from the graph, balanced over near and far; half are neighbours, whose
     time follows from odometry directly. Latent noise makes the head tolerate predicted latents.
     """
     generator = torch.Generator().manual_seed(seed)
-    parameters = list(model.distance_net.parameters())
-    optimiser = torch.optim.AdamW(parameters, lr=1e-3, weight_decay=1e-4)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 2e-5)
     spread = latent.std(0)
-    finite = torch.where(torch.isfinite(teacher.seconds), teacher.seconds, torch.inf)
-    by_distance = finite.argsort(1)
-    reach = torch.isfinite(finite).sum(1)
-    recent: list[float] = []
-    for _ in track(range(steps), "distance head"):
+    by_distance = teacher.seconds.argsort(1)
+    reach = torch.isfinite(teacher.seconds).sum(1)
+
+    def loss() -> Tensor:
         far = _graph_pairs(teacher, by_distance, reach, batch // 2, generator)
         near = _near_pairs(drives, batch // 2, generator)
         start, end, target = (torch.cat(parts) for parts in zip(far, near, strict=True))
         noise = 0.25 * spread * torch.rand(batch, 1, generator=generator)
         a = latent[start] + noise * torch.randn(batch, len(spread), generator=generator)
         energy = model.distance_energy(a, latent[end])
-        loss = functional.smooth_l1_loss(energy, torch.log1p(target), beta=0.1)
+        return functional.smooth_l1_loss(energy, torch.log1p(target), beta=0.1)
+
+    _fit(model.distance_net, 1e-3, steps, loss, "distance head")
+
+
+def _fit(head: nn.Module, rate: float, steps: int, loss: Callable[[], Tensor], title: str) -> None:
+    """Minimise `loss`, drawn anew for every step, over the weights of one head; cosine to 2%."""
+    optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-4)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps, 0.02 * rate)
+    for _ in track(range(steps), title):
         optimiser.zero_grad()
-        loss.backward()
+        loss().backward()
         optimiser.step()
         schedule.step()
-        recent = [*recent[-199:], float(loss.detach())]
-    return float(np.mean(recent))
 
 
 def _graph_pairs(
