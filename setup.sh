@@ -3,7 +3,7 @@
 #
 #   ./setup.sh --robot  ONNX Runtime, ROS 2 and the workspace: what runs on a robot
 #   ./setup.sh          also the simulator: what the demo needs
-#   ./setup.sh --dev    also training (torch), tests and linters
+#   ./setup.sh --dev    also training (torch, Ray), tests and linters
 #
 # Environment: GPU=1     ONNX Runtime for CUDA in place of the CPU's
 #              PYTHON=…  the interpreter to build on (default: python3, or the one of the installed ROS)
@@ -16,7 +16,7 @@ venv=$root/.venv
 state=$venv/setup  # stamps of what was done, and the logs
 workspace=$root/ros2_ws
 readonly root venv state workspace
-readonly robot=build demo=build,sim development=build,sim,train,dev  # extras; each holds the one before
+readonly robot=build demo=build,sim development=build,sim,train,cluster,dev  # extras; each holds the one before
 readonly steps=6
 step=0
 

@@ -8,24 +8,21 @@ import queue
 import signal
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-from foresight.bundle.manifest import ImageSpec
 from foresight.control.limits import VelocityLimiter
 from foresight.learning.dataset import PERIOD_S, Episode, save_episode
-from foresight.learning.wander import Wanderer
-from foresight.perception.image import to_model
+from foresight.learning.wander import Wanderer, drive, put_down
 from foresight.robot import RobotProfile
-from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.randomise import Variation
-from foresight.sim.robot import Simulator
 
 EPISODE_FRAMES = 1000
+_RENDER_THREADS = "LP_NUM_THREADS"  # Mesa's software renderer; by default one per core, each time
 
 
 @dataclass(frozen=True)
@@ -34,8 +31,9 @@ class Robot:
 
     world: int
     seed: int  # draws where it stands, how it drives, its noise and its variation
-    randomise: bool
     names: tuple[str, ...]  # of its episodes, in order
+    randomise: bool
+    episode_frames: int
     first: int = 0  # episodes that an earlier run finished
 
     def missing(self, folder: Path) -> Robot | None:
@@ -44,22 +42,25 @@ class Robot:
         Its earlier state is lost: it is put down again.
         """
         left = tuple(name for name in self.names if not (folder / name).exists())
-        done = len(self.names) - len(left)
-        return Robot(self.world, self.seed, self.randomise, left, done) if left else None
+        return replace(self, names=left, first=len(self.names) - len(left)) if left else None
 
     def drive(self, profile: RobotProfile) -> Iterator[tuple[str, Episode, str]]:
         """Drive on by scan and bumper: file name, episode, source; one after the other."""
         variation = Variation.draw(self.seed) if self.randomise else Variation()
         luck = self.seed + 7919 * self.first  # not the drive of the run before once more
         simulator = variation.simulator(self.world, profile, self.seed)
-        simulator.reset(_put_down(simulator.apartment, profile, luck))
+        simulator.reset(put_down(simulator.apartment, profile, luck))
         driver, limiter = Wanderer(profile, luck), VelocityLimiter(profile.limits)
         source = f"home {self.world}, wandering"
         if self.randomise:
             source += f", {variation}"
         try:
             for name in self.names:
-                yield name, record(simulator, driver, limiter, EPISODE_FRAMES), source
+                yield (
+                    name,
+                    Episode(*drive(simulator, driver, limiter, PERIOD_S, self.episode_frames)),
+                    source,
+                )
         finally:
             simulator.close()
 
@@ -73,6 +74,7 @@ def collect(
     seed: int,
     randomise: bool = False,
     ray: str | None = None,
+    episode_frames: int = EPISODE_FRAMES,
 ) -> dict[str, float]:
     """Drive until `frames` frames are on disk, spread evenly over the homes `worlds`.
 
@@ -94,12 +96,12 @@ def collect(
     """
     profile = RobotProfile.load(profile_path)
     folder.mkdir(parents=True, exist_ok=True)
-    planned = _plan(worlds, frames, workers, seed, randomise)
+    planned = _plan(worlds, frames, workers, seed, randomise, episode_frames)
     robots = [robot for whole in planned if (robot := whole.missing(folder))]
     total = sum(len(robot.names) for robot in planned)
     done = total - sum(len(robot.names) for robot in robots)
     before, bumps, started = done, 0, time.perf_counter()
-    if ray is None:
+    if ray is None or not robots:
         run = _on_processes(robots, folder, profile, workers)
     else:
         run = _on_ray(robots, folder, profile, workers, ray)
@@ -116,9 +118,9 @@ def collect(
         ) from None
     finally:
         run.close()
-    seconds, fresh = time.perf_counter() - started, (done - before) * EPISODE_FRAMES
+    seconds, fresh = time.perf_counter() - started, (done - before) * episode_frames
     return {
-        "frames": total * EPISODE_FRAMES,
+        "frames": total * episode_frames,
         "seconds": seconds,
         "frames_per_second": fresh / seconds,
         "bumps_per_minute": bumps / (fresh * PERIOD_S / 60) if fresh else 0.0,
@@ -126,18 +128,22 @@ def collect(
 
 
 def _plan(
-    worlds: Sequence[int], frames: int, workers: int, seed: int, randomise: bool
+    worlds: Sequence[int],
+    frames: int,
+    workers: int,
+    seed: int,
+    randomise: bool,
+    episode_frames: int,
 ) -> list[Robot]:
     """Robots for every worker, as many in each home; they share the episodes evenly."""
-    episodes = -(-frames // EPISODE_FRAMES)
+    episodes = -(-frames // episode_frames)
     count = min(episodes, len(worlds) * -(-workers // len(worlds)))
     robots = []
     for k in range(count):
-        world = worlds[k % len(worlds)]
-        own_seed = seed * 100_000 + k
-        share = len(range(k, episodes, count))
-        names = tuple(f"w{world}-s{own_seed:08d}-{index:04d}.h5" for index in range(share))
-        robots.append(Robot(world, own_seed, randomise, names))
+        world, own_seed = worlds[k % len(worlds)], seed * 100_000 + k
+        drive = f"w{world}-{'r' if randomise else 's'}{own_seed:08d}"
+        names = tuple(f"{drive}-{index:04d}.h5" for index in range(len(range(k, episodes, count))))
+        robots.append(Robot(world, own_seed, names, randomise, episode_frames))
     return robots
 
 
@@ -156,9 +162,12 @@ def _on_processes(
     """Bumps of each episode, as it is finished."""
     context = mp.get_context("spawn")
     reports: mp.Queue = context.Queue()
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
     processes = [
         context.Process(
-            target=_work, args=(robots[k::workers], folder, profile, reports), daemon=True
+            target=_work,
+            args=(robots[k::workers], folder, profile, threads, reports),
+            daemon=True,
         )
         for k in range(min(workers, len(robots)))
     ]
@@ -178,8 +187,15 @@ def _on_processes(
                 (folder / name).with_suffix(".partial").unlink(missing_ok=True)
 
 
-def _work(robots: Sequence[Robot], folder: Path, profile: RobotProfile, reports: mp.Queue) -> None:
+def _work(
+    robots: Sequence[Robot],
+    folder: Path,
+    profile: RobotProfile,
+    threads: int,
+    reports: mp.Queue,
+) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.environ.setdefault(_RENDER_THREADS, str(threads))
     for robot in robots:
         for name, episode, source in robot.drive(profile):
             reports.put(_save(folder, profile, name, episode, source))
@@ -205,18 +221,20 @@ def _on_ray(
 ) -> Generator[int]:
     """As `_on_processes`; the episodes travel to this machine and are written here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local":  # a node that only this machine reaches
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
     except ImportError:
         raise RuntimeError(
             "--ray needs Ray, which is not installed: pip install 'foresight[cluster]'"
         ) from None
-    rendering = {name: os.environ[name] for name in ("MUJOCO_GL",) if name in os.environ}
-    local: dict[str, Any] = {"address": address}
-    if address == "local":
-        local |= {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    variables = {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl"), _RENDER_THREADS: "1"}
+    local: dict[str, Any] = (
+        {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    )
     try:
-        ray.init(runtime_env={"env_vars": rendering}, log_to_driver=False, **local)
+        ray.init(address, runtime_env={"env_vars": variables}, log_to_driver=False, **local)
     except (ConnectionError, ValueError) as error:
         raise RuntimeError(f"no Ray cluster at {address!r} ({error})") from error
     task = ray.remote(num_returns="streaming", max_retries=0)(Robot.drive)
@@ -237,35 +255,3 @@ def _on_ray(
         raise RuntimeError(f"a collecting robot died: {error}") from error
     finally:
         ray.shutdown()
-
-
-def record(
-    simulator: Simulator, driver: Wanderer, limiter: VelocityLimiter, frames: int
-) -> Episode:
-    """Drive on for `frames` frames and return what the robot sensed and did."""
-    view = ImageSpec(hfov_deg=simulator.profile.camera.hfov_deg)
-    images, odometry, commands, bumps = [], [], [], []
-    for _ in range(frames):
-        reading = simulator.odometry()
-        images.append(to_model(simulator.render(), view))
-        odometry.append((reading.x, reading.y, reading.yaw, reading.linear, reading.angular))
-        bumps.append(simulator.bumper)
-        pose = np.array([reading.x, reading.y, reading.yaw])
-        wish = driver.act(simulator.scan(), simulator.bumper, pose, PERIOD_S)
-        command = limiter.step(*wish, PERIOD_S)
-        commands.append(command)
-        simulator.step(*command, PERIOD_S)
-    return Episode(
-        np.stack(images),
-        np.array(odometry, np.float32),
-        np.array(commands, np.float32),
-        np.array(bumps, np.uint8),
-    )
-
-
-def _put_down(apartment: Apartment, profile: RobotProfile, seed: int) -> tuple[float, float, float]:
-    free = free_space(apartment.occupied(), profile.footprint_radius_m + 0.15)
-    rows, columns = np.nonzero(free)
-    rng = np.random.default_rng([17, seed])
-    k = int(rng.integers(len(rows)))
-    return (columns[k] + 0.5) * 0.05, (rows[k] + 0.5) * 0.05, float(rng.uniform(-np.pi, np.pi))

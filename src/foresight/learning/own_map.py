@@ -24,6 +24,8 @@ _NEIGHBOURS = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)])
 _KERNELS = [cv2.getStructuringElement(k, (3, 3)) for k in (cv2.MORPH_CROSS, cv2.MORPH_RECT)]
 _FULL = 6.0  # evidence of a cell saturates, so that the map follows what is moved
 _LOST = 0.6  # share of a scan's echoes that don't fall on free floor: below, the pose is wrong
+_LOST_SCANS = 300
+_SLIPPING_SCANS = 5  # after a bump, in which the wheels may have turned in vain
 
 
 class OwnMap:
@@ -42,32 +44,42 @@ class OwnMap:
         self._scans = 0
         self._fit = 1.0
         self._inserted: np.ndarray | None = None
-        self._slipping_s = 0.0
+        self._misfits = 0
+        self._slipping = 0
         self.pose = np.zeros(3)
 
     def update(self, ranges: np.ndarray, odometry: np.ndarray, bumped: bool) -> None:
         """Take in a scan ((beams,) m, inf for no echo) seen at `odometry` (3,) m, m, rad."""
         self._advance(odometry)
-        self._slipping_s = 0.5 if bumped else max(0.0, self._slipping_s - 0.1)
+        self._slipping = _SLIPPING_SCANS if bumped else max(0, self._slipping - 1)
         echo = np.isfinite(ranges)
         points = self._beams[echo] * ranges[echo, None]
         self._scans += 1
         if len(points) > 10 and self._inserted is not None:
             self._match(points)
-        if self._fit > _LOST and self._moved():
+        self._misfits = self._misfits + 1 if self._fit < _LOST else 0
+        if self._fit >= _LOST and self._moved():
             self._insert(points, ranges)
         place = (*self._here(), _heading(self.pose[2]))
         if place != self._place:
             self.visits[place] += 1
             self._place = place
 
+    @property
+    def lost(self) -> bool:
+        """Whether the scans have long disagreed with the map: the robot was carried elsewhere."""
+        return self._misfits > _LOST_SCANS
+
     def need_here(self) -> float:
         """How little was seen from this place: 0 nothing left to see, 1 never been here."""
         return float(_need(self.visits[self._here()]))
 
     def _here(self) -> tuple[int, int]:
-        x, y = _index(self.pose[:2], PLACE_M, len(self.visits))
-        return int(y), int(x)
+        column, row = (
+            min(max(math.floor(at / PLACE_M) + len(self.visits) // 2, 0), len(self.visits) - 1)
+            for at in self.pose[:2]
+        )
+        return row, column
 
     def _advance(self, odometry: np.ndarray) -> None:
         if self._odometry is None:
@@ -86,7 +98,7 @@ class OwnMap:
 
     def _match(self, points: np.ndarray) -> None:
         """Move to the pose near by under which the scan fits the map best."""
-        if self._slipping_s > 0:
+        if self._slipping:
             self._search(points, np.linspace(-0.3, 0.3, 25), np.linspace(-0.1, 0.1, 5))
         elif self._scans % 3 == 0:
             self._search(points, np.linspace(-0.02, 0.02, 5), np.linspace(-0.03, 0.03, 3))
@@ -112,19 +124,24 @@ class OwnMap:
         self.pose = self.pose + [shifts[k], shifts[b], turns[a]]
 
     def _insert(self, points: np.ndarray, ranges: np.ndarray) -> None:
+        """Mark what the scan hit, and the floor that it looked over."""
         self._inserted = self.pose.copy()
-        reach = np.where(np.isfinite(ranges), ranges - 0.1, 0.0)
-        along = np.arange(0.0, 6.0, 0.1)
-        clear = along < reach[:, None]
-        free = (self._beams[:, None] * along[:, None])[clear]
-        rotation = _rotation(self.pose[2])
-        for local, change in ((free, -0.4), (points, 1.0)):
-            cells = _index(local @ rotation.T + self.pose[:2], CELL_M, _CELLS)
-            flat = np.unique(cells[:, 1] * _CELLS + cells[:, 0])
-            self._evidence.ravel()[flat] += change
-        np.clip(self._evidence, -_FULL, _FULL, out=self._evidence)
-        solid = cv2.GaussianBlur((self._evidence > 0).astype(np.float32), (5, 5), 1.0)
-        self._field = np.where(self._evidence < -1.0, 1.5 * solid - 0.5, solid)
+        reach = np.where(np.isfinite(ranges), np.maximum(ranges - 0.1, 0.0), 0.0)
+        outline = self.to_map(self._beams * reach[:, None])
+        hits = self.to_map(points)
+        everything = _index(np.concatenate([outline, hits, self.pose[None, :2]]), CELL_M, _CELLS)
+        low = np.maximum(everything.min(0) - 4, 0)
+        high = everything.max(0) + 5
+        window = slice(low[1], high[1]), slice(low[0], high[0])
+        evidence = self._evidence[window]
+        corners, cells = everything[: len(outline)] - low, everything[len(outline) : -1] - low
+        free = np.zeros(evidence.shape, np.uint8)
+        cv2.fillPoly(free, [corners.astype(np.int32)], 1)
+        evidence -= 0.4 * free
+        evidence[cells[:, 1], cells[:, 0]] += 1.0
+        np.clip(evidence, -_FULL, _FULL, out=evidence)
+        solid = cv2.GaussianBlur((evidence > 0).astype(np.float32), (5, 5), 1.0)
+        self._field[window] = np.where(evidence < -1.0, 1.5 * solid - 0.5, solid)
 
     def to_map(self, points: np.ndarray) -> np.ndarray:
         """Points (n, 2) m seen from the robot, in the map's frame."""

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import math
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from foresight.bundle.manifest import ImageSpec
+from foresight.control.limits import VelocityLimiter
 from foresight.learning.own_map import OwnMap
+from foresight.perception.image import to_model
 from foresight.robot import RobotProfile
+from foresight.sim.apartment import Apartment, free_space
+from foresight.sim.robot import Simulator
 
 BLIND_M = 6.0  # what a beam without an echo counts as
 # Shares of the manoeuvres that are drawn, not of the time.
@@ -20,6 +26,7 @@ _MODES = {
     "wall": 0.03,
     "creep": 0.04,
 }
+_DOOR_MAX_M = 1.6
 _BOLD = 0.25  # share of manoeuvres that don't brake for what the scan sees: bumps teach, too
 
 
@@ -62,6 +69,9 @@ class Wanderer:
             pose: (3,) x m, y m, yaw rad by odometry; it may drift.
             dt_s: time until the next call.
         """
+        if self._map.lost:
+            self._map = OwnMap(self._angles, self._profile.footprint_radius_m)
+            self._mode_left_s = 0.0
         self._map.update(ranges, pose, bumped)
         ranges = np.minimum(ranges, BLIND_M)
         limits = self._profile.limits
@@ -112,22 +122,7 @@ class Wanderer:
 
     def _go_through_a_gap(self, ranges: np.ndarray) -> None:
         """Aim through an opening of a doorway's width; where there is none, explore."""
-        x, y = ranges * np.cos(self._angles), ranges * np.sin(self._angles)
-        points = np.stack([x, y], 1)
-        deeper = np.diff(ranges, append=ranges[0])
-        right = np.nonzero(deeper > 0.5)[0]  # the last beam before an opening ...
-        left = (np.nonzero(deeper < -0.5)[0] + 1) % len(ranges)  # ... and the first one after
-        pairs = [(a, b) for a in right for b in left if 0 < (b - a) % len(ranges) < len(ranges) / 2]
-        width = 2 * self._profile.footprint_radius_m
-        ways = []
-        for a, b in pairs:
-            across = points[b] - points[a]
-            wide = float(np.hypot(*across))
-            between = ranges[np.arange(a + 1, a + (b - a) % len(ranges)) % len(ranges)]
-            if width < wide < 1.6 and between.min() > max(ranges[a], ranges[b]) + 0.3:
-                middle = (points[a] + points[b]) / 2
-                normal = np.array([across[1], -across[0]]) / wide
-                ways.append(np.stack([middle - 0.4 * normal, middle, middle + 0.8 * normal]))
+        ways = ways_through_gaps(ranges, self._angles, 2 * self._profile.footprint_radius_m)
         if not ways:
             self._mode = "explore"
             return
@@ -212,3 +207,78 @@ class Wanderer:
         decay = math.exp(-dt_s / 1.0)
         spread = math.sqrt(1 - decay**2)
         self._noise = decay * self._noise + spread * self._rng.standard_normal(2)
+
+
+def ways_through_gaps(ranges: np.ndarray, angles: np.ndarray, width_m: float) -> list[np.ndarray]:
+    """Ways through openings that a robot `width_m` wide fits through, as a scan shows them.
+
+    Args:
+        ranges: (beams,) m, finite.
+        angles: (beams,) rad, counter-clockwise.
+
+    Returns:
+        For each opening (3, 2) m in the robot's frame: before, in and behind it.
+    """
+    points = ranges[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    deeper = np.roll(ranges, -1) - ranges
+    right = np.nonzero(deeper > 0.5)[0]  # the last beam before an opening ...
+    left = (np.nonzero(deeper < -0.5)[0] + 1) % len(ranges)  # ... and the first one after
+    ways = []
+    for a in right:
+        for b in left:
+            span = (b - a) % len(ranges)
+            if not 1 < span < len(ranges) / 2:
+                continue
+            across = points[b] - points[a]
+            wide = float(np.hypot(*across))
+            between = ranges[(a + np.arange(1, span)) % len(ranges)]
+            if width_m < wide < _DOOR_MAX_M and between.min() > max(ranges[a], ranges[b]) + 0.3:
+                middle = (points[a] + points[b]) / 2
+                outward = np.array([across[1], -across[0]]) / wide
+                ways.append(np.stack([middle - 0.4 * outward, middle, middle + 0.8 * outward]))
+    return ways
+
+
+def drive(
+    simulator: Simulator, driver: Wanderer, limiter: VelocityLimiter, period_s: float, frames: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Drive on for `frames` frames; what the robot saw, sensed and did.
+
+    Returns:
+        image (frames, h, w, 3) uint8 at the model's size, odometry (frames, 5) float32 (x m, y m,
+        yaw rad, m/s, rad/s), command (frames, 2) float32 (m/s, rad/s), bump (frames,) uint8.
+    """
+    view = ImageSpec(hfov_deg=simulator.profile.camera.hfov_deg)
+    images, odometry, commands, bumps = [], [], [], []
+
+    def drive_on() -> None:
+        reading = simulator.odometry()
+        odometry.append((reading.x, reading.y, reading.yaw, reading.linear, reading.angular))
+        bumps.append(simulator.bumper)
+        pose = np.array([reading.x, reading.y, reading.yaw])
+        wish = driver.act(simulator.scan(), simulator.bumper, pose, period_s)
+        commands.append(limiter.step(*wish, period_s))
+        simulator.step(*commands[-1], period_s)
+
+    # Neither rendering nor physics holds Python's lock: the robot drives while its picture is made.
+    with ThreadPoolExecutor(1) as other_thread:
+        for _ in range(frames):
+            develop = simulator.shoot()
+            driving = other_thread.submit(drive_on)
+            images.append(to_model(develop(), view))
+            driving.result()
+    return (
+        np.stack(images),
+        np.array(odometry, np.float32),
+        np.array(commands, np.float32),
+        np.array(bumps, np.uint8),
+    )
+
+
+def put_down(apartment: Apartment, profile: RobotProfile, seed: int) -> tuple[float, float, float]:
+    """A pose (m, m, rad) on the free floor, drawn from the seed."""
+    free = free_space(apartment.occupied(), profile.footprint_radius_m + 0.15)
+    rows, columns = np.nonzero(free)
+    rng = np.random.default_rng([17, seed])
+    k = int(rng.integers(len(rows)))
+    return (columns[k] + 0.5) * 0.05, (rows[k] + 0.5) * 0.05, float(rng.uniform(-np.pi, np.pi))

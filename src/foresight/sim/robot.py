@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import cv2
@@ -86,7 +87,6 @@ class Simulator:
         common, mismatch = self._rng.standard_normal(2) * (noise.wheel_scale, noise.wheel_mismatch)
         self._wheel_scale = 1.0 + common + np.array([-mismatch, mismatch])
         self._chassis = self._model.geom("chassis").id
-        self._floor = self._model.geom("floor").id
         self._base = self._model.body("base").id
         wheels = [self._model.joint(name) for name in ("left", "right")]
         self._wheel_velocity = np.array([int(joint.dofadr[0]) for joint in wheels])
@@ -156,15 +156,22 @@ class Simulator:
 
     def render(self) -> np.ndarray:
         """What the camera sees: (height, width, 3) uint8 RGB."""
+        return self.shoot()()
+
+    def shoot(self) -> Callable[[], np.ndarray]:
+        """Open the shutter now; calling the result develops the picture (as `render` gives it).
+
+        Develop in the thread that rendered first; the robot may drive on meanwhile in another.
+        """
         if self._renderer is None:
             camera = self.profile.camera
             self._renderer = mujoco.Renderer(self._model, camera.height, camera.width)
-        self._renderer.update_scene(self._data, "camera")
-        image = self._renderer.render()
+        renderer = self._renderer
+        renderer.update_scene(self._data, "camera")
         gain = 1.0 + self._noise.image_gain * self._rng.standard_normal()
         gain *= self._conditions.exposure
         table = np.clip(np.arange(256) * gain, 0, 255).astype(np.uint8)
-        return cv2.LUT(image, table)
+        return lambda: cv2.LUT(renderer.render(), table)
 
     def render_at(self, pose: tuple[float, float, float]) -> np.ndarray:
         """What the camera would see from a pose: (height, width, 3) uint8; the robot stays."""
@@ -216,8 +223,7 @@ class Simulator:
             self._renderer = None
 
     def _touches(self) -> bool:
-        pairs = self._data.contact.geom[: self._data.ncon]
-        return bool(np.any((pairs == self._chassis).any(1) & (pairs != self._floor).all(1)))
+        return bool(np.any(self._data.contact.geom[: self._data.ncon] == self._chassis))
 
     def _advance_odometry(self, duration_s: float) -> None:
         angles = self._data.qpos[self._wheel_angle]
