@@ -272,7 +272,7 @@ def test_teacher_joins_drives_where_a_place_is_recognised(tmp_path: Path) -> Non
 def test_training_leaves_a_result_and_a_learning_curve(trained: Path) -> None:
     result = load_trained(trained)
     assert result.training["steps"] == 2 and result.training["frames"] == 400
-    assert result.calibration.surprise_scale > 0
+    assert result.calibration.latent_surprise > 0
     assert {"effective_rank", "error_ratio_copy_last_8"} <= result.metrics.keys()
     assert '"step": 0' in (trained / "curve.jsonl").read_text()
 

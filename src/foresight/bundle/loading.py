@@ -37,7 +37,7 @@ class Bundle:
         self._graphs = graphs
 
     def session(self, graph: str, threads: int = 1) -> ort.InferenceSession:
-        """An inference session for 'encoder', 'dynamics' or 'planner'.
+        """An inference session for a graph of the manifest: 'encoder', 'dynamics', 'planner', ...
 
         The bytes that were verified are the bytes that run, whatever happens to the file later.
 
@@ -152,7 +152,16 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[dict[str, _Shape], dict[str, 
                 "next_proprioception": [None, body],
                 "collision": [None],
                 "displacement": [None, 3],
+                "expected_error": [None],
             },
+        ),
+        "relation": (
+            {"latent": [None, size], "other": [None, size]},
+            {"gap": [None], "displacement": [None, 3], "close": [None]},
+        ),
+        "policy": (
+            {"latent": [None, size], "goal": [None, size]},
+            {"action": [None, action]},
         ),
         "planner": (
             {
@@ -168,6 +177,7 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[dict[str, _Shape], dict[str, 
                 "energy": [1, plan.horizon],
                 "latents": [1, plan.horizon, size],
                 "collision": [1, plan.horizon],
+                "uncertainty": [1, plan.horizon],
                 "gap": [1],
                 "relation": [1, 5],
             },

@@ -241,6 +241,28 @@ def train_distance(
     _fit(model.distance_net, 1e-3, steps, loss, "distance head")
 
 
+def train_policy(
+    model: WorldModel, drives: Drives, latent: Tensor, steps: int, batch: int = 1024, seed: int = 0
+) -> None:
+    """Fit the policy on frozen latents: what the robot did here that led there, 0.5 to 10 s later.
+
+    Goal-conditioned behaviour cloning with goals in hindsight (Ghosh et al. 2021); the baseline
+    that a planner has to beat.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.arange(len(drives))
+
+    def loss() -> Tensor:
+        now = start[torch.randint(len(start), (batch,), generator=generator)]
+        then = (now + torch.randint(5, 100, (batch,), generator=generator)).clamp(max=start[-1])
+        same = drives.episode[now] == drives.episode[then]
+        guess = model.policy(latent[now[same]], latent[then[same]])
+        gap = (guess - drives.action[now[same]]) / model.predictor.scale[-2:]
+        return functional.smooth_l1_loss(gap, torch.zeros_like(gap))
+
+    _fit(model.policy, 1e-3, steps, loss, "behaviour cloning")
+
+
 def _fit(head: nn.Module, rate: float, steps: int, loss: Callable[[], Tensor], title: str) -> None:
     """Minimise `loss`, drawn anew for every step, over the weights of one head; cosine to 2%."""
     optimiser = torch.optim.AdamW(head.parameters(), lr=rate, weight_decay=1e-4)

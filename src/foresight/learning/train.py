@@ -21,7 +21,7 @@ from foresight.dynamics.losses import Windows, world_model_loss
 from foresight.dynamics.networks import WorldModel
 from foresight.learning.calibrate import calibrate, encode_all
 from foresight.learning.dataset import episode_files
-from foresight.learning.distance import build_teacher, refine_relation, train_distance
+from foresight.learning.distance import build_teacher, refine_relation, train_distance, train_policy
 from foresight.learning.windows import Drives
 
 BATCH = 48
@@ -73,6 +73,7 @@ def train(
     refine_relation(model, drives, latent, distance_steps // 2, seed=seed)
     teacher = build_teacher(model, drives, latent, seed=seed)
     train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
+    train_policy(model, drives, latent, distance_steps // 4, seed=seed)
     calibration, quality = calibrate(model, Drives(kept))
     training: dict[str, str | int | float] = {
         "frames": len(drives),
