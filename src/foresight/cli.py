@@ -98,12 +98,15 @@ def train(
     steps: Annotated[int, typer.Option(min=1, help="World model updates.")] = 4000,
     distance_steps: Annotated[int, typer.Option(min=1, help="Distance head updates.")] = 6000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Bundle whose weights to start from.")
+    ] = None,
 ) -> None:
     """Train a world model and its distance head; Ctrl-C and the same command go on later."""
     from foresight.learning.train import train
 
     with _one_sentence("train"):
-        trained = train(data, out, held_out, steps, distance_steps, seed)
+        trained = train(data, out, held_out, steps, distance_steps, seed, start)
         console.print(_metrics_table(trained.metrics))
 
 

@@ -22,10 +22,12 @@ from foresight.dynamics.networks import WorldModel
 from foresight.learning.calibrate import calibrate, encode_all
 from foresight.learning.dataset import episode_files
 from foresight.learning.distance import build_teacher, refine_relation, train_distance, train_policy
+from foresight.learning.pretrained import load_pretrained, match_normalisation
 from foresight.learning.windows import Drives
 
 BATCH = 48
 LEARNING_RATE = 6e-4
+FINE_TUNING_RATE = 3e-4
 WEIGHT_DECAY = 1e-4
 CHECKPOINT_STEPS = 250
 CHECKPOINT = "checkpoint.pt"
@@ -47,7 +49,13 @@ class Trained:
 
 
 def train(
-    data: Path, out: Path, held_out: Path | None, steps: int, distance_steps: int, seed: int
+    data: Path,
+    out: Path,
+    held_out: Path | None,
+    steps: int,
+    distance_steps: int,
+    seed: int,
+    start: Path | None = None,
 ) -> Trained:
     """The whole recipe: world model, then the distance head on its latents, then calibration.
 
@@ -55,9 +63,11 @@ def train(
         data: recorded drives.
         out: folder for checkpoints, the learning curve and the result; training resumes from it.
         held_out: drives to measure on; None keeps every 16th episode of `data` out for it.
+        start: a bundle whose weights to start from, at a gentler learning rate; None starts afresh.
 
     Raises:
         DatasetError: the data set is missing or damaged.
+        BundleError: the bundle `start` is damaged or comes from other networks.
         TrainingError: there is nothing to train on besides what is held out, or the checkpoint in
             `out` is damaged.
     """
@@ -68,7 +78,7 @@ def train(
         raise TrainingError(f"{data}: every episode is held out; collect more")
     drives = Drives(used)
     started = time.perf_counter()
-    model = train_world_model(drives, out, steps, seed)
+    model = train_world_model(drives, out, steps, seed, start)
     latent = encode_all(model, drives.image)
     refine_relation(model, drives, latent, distance_steps // 2, seed=seed)
     teacher = build_teacher(model, drives, latent, seed=seed)
@@ -125,12 +135,20 @@ def _damage_named(path: Path) -> Iterator[None]:
         ) from error
 
 
-def train_world_model(drives: Drives, out: Path, steps: int, seed: int) -> WorldModel:
+def train_world_model(
+    drives: Drives, out: Path, steps: int, seed: int, start: Path | None = None
+) -> WorldModel:
     """Train encoder, predictor and relation head; resumes from `out/checkpoint.pt`."""
     out.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(seed)
     model = WorldModel()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    rate = LEARNING_RATE
+    if start is not None:
+        rate = FINE_TUNING_RATE
+        load_pretrained(model, start)
+        some = torch.randint(len(drives), (512,), generator=torch.Generator().manual_seed(seed))
+        match_normalisation(model.encoder, drives.image[some])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
     first = _resume(out / CHECKPOINT, model, optimiser)
     generator = torch.Generator().manual_seed(seed * 7919 + first)
     log = (out / "curve.jsonl").open("a", encoding="utf-8")
@@ -139,7 +157,7 @@ def train_world_model(drives: Drives, out: Path, steps: int, seed: int) -> World
         bar = progress.add_task("", total=steps, completed=first)
         for step in range(first, steps):
             for group in optimiser.param_groups:
-                group["lr"] = LEARNING_RATE * _schedule(step, steps)
+                group["lr"] = rate * _schedule(step, steps)
             pick = torch.randint(len(drives.starts), (BATCH,), generator=generator)
             windows = _with_lighting(drives.windows(drives.starts[pick], generator), generator)
             total, parts = _update(model, optimiser, windows)
@@ -167,7 +185,7 @@ def _update(
 
 def _schedule(step: int, steps: int) -> float:
     """Short warm-up, then cosine to 2%."""
-    warm = min(1.0, (step + 1) / 100)
+    warm = min(1.0, (step + 1) / min(100, 0.025 * steps))
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
