@@ -252,8 +252,8 @@ def _mjcf(apartment: Apartment, profile: RobotProfile) -> tuple[str, dict[str, b
     </body>
   </worldbody>
   <actuator>
-    <velocity joint="left" kv="1.0" forcerange="-1.2 1.2"/>
-    <velocity joint="right" kv="1.0" forcerange="-1.2 1.2"/>
+    <velocity joint="left" kv="1.0" forcerange="-0.3 0.3"/>
+    <velocity joint="right" kv="1.0" forcerange="-0.3 0.3"/>
   </actuator>
 </mujoco>"""
     return xml, files
