@@ -88,6 +88,39 @@ def collect(
         )
 
 
+@app.command("import-bag")
+def import_bag(
+    bags: Annotated[
+        list[Path], typer.Argument(exists=True, help="Folders of recordings, .mcap or .db3 files.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the episodes.")],
+    robot: Annotated[Path, typer.Option(help="Profile of the robot that recorded.")],
+    image: Annotated[str | None, typer.Option(help="Topic of the pictures.")] = None,
+    camera_info: Annotated[
+        str | None, typer.Option(help="Topic [default: beside the pictures], or none.")
+    ] = None,
+    odom: Annotated[str | None, typer.Option(help="Topic of the odometry.")] = None,
+    cmd_vel: Annotated[str | None, typer.Option(help="Topic of the commands.")] = None,
+    bumper: Annotated[
+        str | None, typer.Option(help="Topic of the bumper [default: bumper, if there], or none.")
+    ] = None,
+) -> None:
+    """Turn rosbag2 recordings of a robot into drives to train on."""
+    from foresight.learning.bags import Tally, Topics, import_bags
+
+    topics, tally = Topics(image, odom, cmd_vel, camera_info, bumper), Tally()
+    with _one_sentence("import-bag"):
+        try:
+            import_bags(bags, out, robot, topics, tally)
+        finally:
+            if tally != Tally():
+                console.print(f"{out}: {tally}", highlight=False, soft_wrap=True)
+    for problem in tally.problems:
+        typer.echo(f"foresight import-bag: {problem}", err=True)
+    if tally.problems:
+        raise typer.Exit(1)
+
+
 @app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder of recorded drives.")],
