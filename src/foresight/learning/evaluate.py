@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,43 +10,12 @@ import numpy as np
 from rich.progress import track
 
 from foresight import bundle as bundles
-from foresight.bundle import Bundle
-from foresight.control.safety import Plan, SafetyController
-from foresight.perception.encoder import Encoder
-from foresight.perception.image import to_model
-from foresight.planning.navigator import NavigationStep, Navigator, Status
+from foresight.learning.baselines import ORACLE_LIMIT_S, oracle
+from foresight.learning.driving import Agent, drive, limit_s
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment
 from foresight.sim.robot import Simulator
-from foresight.sim.tasks import SUITES, Task, pose_error, reached, sample_tasks
-
-PERIOD_S = 0.1
-REPLAN_TICKS = 3
-LIMIT_S = {"near": 60.0, "room": 90.0, "house": 150.0}
-
-
-@dataclass
-class Drive:
-    """How one task went: success needs the true pose at the goal and the robot's own word.
-
-    path is the true trajectory (T, 3); collisions counts bumper presses; last is the final plan.
-    """
-
-    task: Task
-    status: Status
-    success: bool
-    error_m: float
-    error_deg: float
-    seconds: float
-    collisions: int
-    plan_ms: list[float]
-    path: np.ndarray
-    last: NavigationStep
-
-    @property
-    def driven_m(self) -> float:
-        """Length of the path."""
-        return float(np.hypot(*np.diff(self.path[:, :2], axis=0).T).sum())
+from foresight.sim.tasks import SUITES, sample_tasks
 
 
 @dataclass
@@ -85,13 +53,15 @@ def evaluate(
     if suite not in SUITES:
         raise ValueError(f"--suite is {suite!r}; choose one of {', '.join(SUITES)}")
     loaded, profile, home = bundles.load(bundle), RobotProfile.load(robot), Apartment(world)
-    agent = Agent(loaded, profile, seed)
-    drives = []
+    drives, plan_times = [], []
     for index, task in track(list(enumerate(sample_tasks(home, profile, suite, episodes, seed)))):
         simulator = Simulator(home, profile, seed * 100_003 + index)
-        drives.append(agent.drive(simulator, task, LIMIT_S[suite]))
+        known = drive(simulator, task, oracle(), ORACLE_LIMIT_S)
+        agent = Agent(loaded, seed * 100_003 + index)
+        drives.append(drive(simulator, task, agent, limit_s(known.seconds)))
+        plan_times += agent.plan_ms
         simulator.close()
-    plan_ms = np.concatenate([drive.plan_ms for drive in drives])
+    plan_ms = np.array(plan_times)
     efficiency = [d.success * d.task.path_m / max(d.driven_m, d.task.path_m) for d in drives]
     return Evaluation(
         suite,
@@ -99,8 +69,8 @@ def evaluate(
         [world],
         episodes,
         seed,
-        wilson(sum(drive.success for drive in drives), episodes),
-        float(np.mean([drive.collisions for drive in drives])),
+        wilson(sum(d.success for d in drives), episodes),
+        float(np.mean([d.collisions for d in drives])),
         float(np.mean(efficiency)),
         {"p50": float(np.percentile(plan_ms, 50)), "p95": float(np.percentile(plan_ms, 95))},
     )
@@ -118,61 +88,3 @@ def wilson(hits: int, count: int) -> dict[str, float]:
         "low": max(0.0, min(rate, centre - half)),
         "high": min(1.0, max(rate, centre + half)),
     }
-
-
-class Agent:
-    """Encoder, navigator and safety controller in one loop, as the graph runs them."""
-
-    def __init__(self, bundle: Bundle, profile: RobotProfile, seed: int = 0) -> None:
-        self.bundle, self.profile = bundle, profile
-        self.encoder = Encoder(bundle)
-        self.navigator = Navigator(bundle, seed)
-
-    def drive(self, simulator: Simulator, task: Task, limit_s: float = 60.0) -> Drive:
-        """Put the robot at the task's start and let it drive until it says that it is done."""
-        view = self.bundle.manifest.image
-        simulator.reset(task.start)
-        goal = to_model(simulator.render_at(task.goal), view)
-        self.navigator.set_goal(self.encoder(goal))
-        controller = SafetyController(self.profile)
-        controller.activate()
-        beam = 2 * math.pi / self.profile.scan.beams
-        path, plan_ms, collisions, bumped = [], [], 0, False
-        status = Status.DRIVING
-        for tick in range(round(limit_s / PERIOD_S)):
-            now = tick * PERIOD_S
-            reading = simulator.odometry()
-            controller.on_odometry(now, reading.linear, reading.angular)
-            controller.on_scan(now, simulator.scan(), 0.0, beam)
-            controller.on_bumper(now, simulator.bumper)
-            if tick % REPLAN_TICKS == 0 and status is Status.DRIVING:
-                latent = self.encoder(to_model(simulator.render(), view))
-                body = np.array([reading.linear, reading.angular, simulator.bumper], np.float32)
-                started = time.perf_counter()
-                step = self.navigator.update(now, latent, body)
-                plan_ms.append(1e3 * (time.perf_counter() - started))
-                status = step.status
-                controller.on_plan(
-                    now, Plan(now, self.bundle.manifest.action.duration_s, step.actions)
-                )
-            for half in range(2):
-                command = controller.step(now + half * PERIOD_S / 2, now + half * PERIOD_S / 2)
-                simulator.step(command.linear, command.angular, PERIOD_S / 2)
-            collisions += simulator.bumper and not bumped
-            bumped = simulator.bumper
-            path.append(simulator.pose)
-            if status is not Status.DRIVING and command.at_rest:
-                break
-        error_m, error_deg = pose_error(simulator.pose, task.goal)
-        return Drive(
-            task,
-            status,
-            status is Status.REACHED and reached(simulator.pose, task.goal),
-            error_m,
-            error_deg,
-            len(path) * PERIOD_S,
-            collisions,
-            plan_ms,
-            np.array(path),
-            step,
-        )

@@ -24,11 +24,14 @@ CELL_M = 0.05
 REACHED_M = 0.3
 REACHED_DEG = 30.0
 CLEARANCE_M = 0.12  # between the footprint of a start or goal and the nearest obstacle
+PASSAGE_M = 0.06  # free on each side on the way: the safety controller enters nothing narrower
 VIEW_M = 0.6  # what the camera of a goal has free ahead: a place is photographed, not plaster
 _VIEW_SPREAD_RAD = 0.25
 _DEMO_GOALS = 3
 _DEMO_RANGE_M = (0.7, 4.0)
 _TRIES = 1000
+# Cells from a cell to its neighbours; staying is no step.
+_STEPS = np.array([[2**0.5, 1, 2**0.5], [1, np.inf, 1], [2**0.5, 1, 2**0.5]])
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Task:
 
     Attributes:
         start, goal: poses (m, m, rad).
-        path_m: length of the shortest way for a disc of the robot's footprint.
+        path_m: length of the shortest way that leaves PASSAGE_M beside the robot's footprint.
     """
 
     start: Pose
@@ -172,13 +175,52 @@ def path_lengths(
     return inner.copy()
 
 
+def shortest_way(
+    free: np.ndarray, start: tuple[float, ...], goal: tuple[float, ...], cell_m: float = CELL_M
+) -> np.ndarray | None:
+    """The shortest way on the grid, its kinks pulled straight where the straight line is free.
+
+    Args:
+        free: (n, n) bool, where the robot's centre may be (`free_space`).
+        start, goal: points (x m, y m, ...).
+
+    Returns:
+        Corners (N, 2) in m, from start to goal; None where there is no way.
+    """
+    lengths = np.pad(path_lengths(free, goal, cell_m=cell_m), 1, constant_values=np.inf)
+    row, column = (int(_cells(at, len(free), cell_m)) for at in (start[1], start[0]))
+    if not np.isfinite(lengths[row + 1, column + 1]):
+        return None
+    points = [start[:2]]
+    while lengths[row + 1, column + 1] > 0:
+        around = lengths[row : row + 3, column : column + 3] + _STEPS * cell_m
+        step = np.unravel_index(int(np.argmin(around)), around.shape)
+        row, column = row + int(step[0]) - 1, column + int(step[1]) - 1
+        points.append(((column + 0.5) * cell_m, (row + 0.5) * cell_m))
+    points.append(goal[:2])
+    corners, last = [points[0]], 0
+    while last < len(points) - 1:
+        seen = (
+            k for k in range(len(points) - 1, last, -1) if _clear(free, points, last, k, cell_m)
+        )
+        last = next(seen, last + 1)
+        corners.append(points[last])
+    return np.array(corners)
+
+
+def _clear(
+    free: np.ndarray, points: list[tuple[float, ...]], a: int, b: int, cell_m: float
+) -> bool:
+    return line_of_sight(~free, points[a], points[b], cell_m)
+
+
 class _Plan:
     """The floor plan as the sampler needs it."""
 
     def __init__(self, apartment: Apartment, profile: RobotProfile) -> None:
         self.apartment = apartment
         self.occupied = apartment.occupied(CELL_M)
-        self._free = free_space(self.occupied, profile.footprint_radius_m, CELL_M)
+        self._free = free_space(self.occupied, profile.footprint_radius_m + PASSAGE_M, CELL_M)
         # One cell more: the grid rounds outlines, and poses lie anywhere within their cell.
         margin = profile.footprint_radius_m + CLEARANCE_M + CELL_M
         self._standable = free_space(self.occupied, margin, CELL_M)
