@@ -19,7 +19,7 @@ from foresight.planning.navigator import Status
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.robot import Simulator
-from foresight.sim.tasks import Pose, Task, shortest_way
+from foresight.sim.tasks import Pose, Task, path_lengths, shortest_way
 
 HOLD_S = 0.5  # each command is renewed every PERIOD_S and outlives a few that fail to come
 ORACLE_LIMIT_S = 120.0
@@ -141,7 +141,8 @@ def _shortest_clear_way(apartment: Apartment, profile: RobotProfile, task: Task)
     occupied = apartment.occupied(_CELL_M)
     for clearance_m in _CLEARANCES_M:
         free = free_space(occupied, profile.footprint_radius_m + clearance_m, _CELL_M)
-        way = shortest_way(free, task.start, task.goal, _CELL_M)
+        lengths = path_lengths(free, task.goal, cell_m=_CELL_M)
+        way = shortest_way(lengths, task.start, task.goal, _CELL_M)
         if way is not None:
             return way
     raise ValueError(f"apartment {apartment.seed}: no way from {task.start} to {task.goal}")

@@ -17,7 +17,6 @@ from foresight.control.safety import Plan, SafetyController
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
 from foresight.planning.navigator import NavigationStep, Navigator, Status
-from foresight.robot import RobotProfile
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import Task, pose_error, reached
 

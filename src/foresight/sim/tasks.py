@@ -176,42 +176,61 @@ def path_lengths(
 
 
 def shortest_way(
-    free: np.ndarray, start: tuple[float, ...], goal: tuple[float, ...], cell_m: float = CELL_M
+    lengths: np.ndarray, start: tuple[float, ...], goal: tuple[float, ...], cell_m: float = CELL_M
 ) -> np.ndarray | None:
     """The shortest way on the grid, its kinks pulled straight where the straight line is free.
 
     Args:
-        free: (n, n) bool, where the robot's centre may be (`free_space`).
+        lengths: (n, n) of `path_lengths` to the goal, without a limit.
         start, goal: points (x m, y m, ...).
 
     Returns:
         Corners (N, 2) in m, from start to goal; None where there is no way.
     """
-    lengths = np.pad(path_lengths(free, goal, cell_m=cell_m), 1, constant_values=np.inf)
-    row, column = (int(_cells(at, len(free), cell_m)) for at in (start[1], start[0]))
-    if not np.isfinite(lengths[row + 1, column + 1]):
+    blocked = ~np.isfinite(lengths)
+    row, column = (int(_cells(at, len(lengths), cell_m)) for at in (start[1], start[0]))
+    if blocked[row, column]:
         return None
+    padded = np.pad(lengths, 1, constant_values=np.inf)
     points = [start[:2]]
-    while lengths[row + 1, column + 1] > 0:
-        around = lengths[row : row + 3, column : column + 3] + _STEPS * cell_m
-        step = np.unravel_index(int(np.argmin(around)), around.shape)
-        row, column = row + int(step[0]) - 1, column + int(step[1]) - 1
+    while lengths[row, column] > 0:
+        around = padded[row : row + 3, column : column + 3] + _STEPS * cell_m
+        down, across = divmod(int(np.argmin(around)), 3)
+        row, column = row + down - 1, column + across - 1
         points.append(((column + 0.5) * cell_m, (row + 0.5) * cell_m))
     points.append(goal[:2])
-    corners, last = [points[0]], 0
-    while last < len(points) - 1:
-        seen = (
-            k for k in range(len(points) - 1, last, -1) if _clear(free, points, last, k, cell_m)
-        )
-        last = next(seen, last + 1)
-        corners.append(points[last])
+    corners, at = [points[0]], 0
+    while at < len(points) - 1:
+        beyond = range(len(points) - 1, at, -1)
+        free = (k for k in beyond if line_of_sight(blocked, points[at], points[k], cell_m))
+        at = next(free, at + 1)
+        corners.append(points[at])
     return np.array(corners)
 
 
-def _clear(
-    free: np.ndarray, points: list[tuple[float, ...]], a: int, b: int, cell_m: float
-) -> bool:
-    return line_of_sight(~free, points[a], points[b], cell_m)
+def driving_seconds(way: np.ndarray, start: Pose, goal: Pose, profile: RobotProfile) -> float:
+    """What a way (N, 2) m takes at 90% of the robot's speed and 80% of its rate of turn.
+
+    Turning at start, corners and goal included; the whole way forwards or the whole way in reverse,
+    whichever is faster.
+    """
+    legs = np.diff(way, axis=0)
+    legs = legs[np.hypot(*legs.T) > 0]
+    length_m = float(np.hypot(*legs.T).sum())
+    course = np.arctan2(legs[:, 1], legs[:, 0])
+    limits, seconds = profile.limits, []
+    for speed, flip in ((limits.linear_max_mps, 0.0), (-limits.linear_min_mps, math.pi)):
+        turns = np.diff(np.concatenate([[start[2]], course + flip, [goal[2]]]))
+        turned = np.abs((turns + math.pi) % (2 * math.pi) - math.pi).sum()
+        drive_s = length_m / (0.9 * speed) if speed else math.inf
+        seconds.append(drive_s + float(turned) / (0.8 * limits.angular_max_radps))
+    return min(seconds)
+
+
+def draw_poses(apartment: Apartment, profile: RobotProfile, count: int, seed: int) -> list[Pose]:
+    """Places to put the robot down, with clearance, uniform over the floor."""
+    plan, rng = _Plan(apartment, profile), np.random.default_rng([61, apartment.seed, seed])
+    return [plan.draw_start(rng) for _ in range(count)]
 
 
 class _Plan:
