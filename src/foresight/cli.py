@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +15,6 @@ from rich.table import Table
 
 from foresight import __version__
 from foresight.sim.demo import demo_command, report_command
-from foresight.sim.tasks import Suite
 from foresight.workspace import launch_command
 
 app = typer.Typer(
@@ -160,21 +158,76 @@ def export(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Option(help="Bundle to drive with.")],
-    suite: Annotated[Suite, typer.Option(help="0.7-2 m, 2-4 m, or into another room.")] = "near",
-    world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
-    episodes: Annotated[int, typer.Option(min=1)] = 50,
+    bundle: Annotated[Path, typer.Option(help="Bundle to test.")],
+    suite: Annotated[
+        Literal["near", "room", "house", "surprise", "causal"],
+        typer.Option(
+            help="Drives of 0.7-2 m, of 2-4 m, to another room; faults; cause and effect."
+        ),
+    ] = "near",
+    world: Annotated[str, typer.Option(help="Numbers of the homes: SEED[,SEED...].")] = "0",
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="In all, spread over the homes [default: 50; surprise 8, causal 4 for each home].",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws starts and goals.")] = 0,
+    commission: Annotated[
+        float | None,
+        typer.Option(
+            min=1, help="First let a robot drive itself in each home for MINUTES and train on that."
+        ),
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder for --commission; it resumes there.")] = Path(
+        "runs/commission"
+    ),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes side by side [default: one per core].")
+    ] = None,
+    pictures: Annotated[
+        Path | None, typer.Option(help="Folder for a picture of every drive that failed.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
-    """Drive to goal pictures in simulation and count what is reached."""
-    from foresight.learning.evaluate import evaluate
+    """Test a bundle in simulation, beside baselines that drive the same tasks."""
+    worlds = _worlds(world)
+    from foresight.learning import evaluate as evaluation
 
     with _one_sentence("evaluate"):
-        result = evaluate(bundle, robot, suite, world, episodes, seed)
-        _write_json(json, asdict(result))
-        console.print(result.summary())
+        adapted = {}
+        if commission is not None:
+            from foresight.learning.commission import commission as commissioned
+
+            adapted = {
+                home: commissioned(bundle, robot, home, commission, work, seed, console)
+                for home in worlds
+            }
+        count = episodes or evaluation.default_episodes(suite, len(worlds))
+        result = evaluation.evaluate(
+            bundle,
+            robot,
+            suite,
+            worlds,
+            count,
+            seed,
+            workers=workers or len(os.sched_getaffinity(0)),
+            commissioned=adapted,
+            pictures=pictures,
+        )
+        _write_json(json, result)
+        console.print(evaluation.summary(result))
+
+
+def _worlds(text: str) -> list[int]:
+    numbers = text.split(",")
+    if not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
+        raise typer.BadParameter(
+            f"--world is {text!r}; give different numbers from 0 on, such as 0 or 3,4,5"
+        )
+    return [int(number) for number in numbers]
 
 
 @app.command()
