@@ -1,8 +1,9 @@
 """A bundle whose graphs compute what a test can work out by hand.
 
 encoder: the mean colour, latent (3,) in 0 to 1. dynamics: the latent stays, each step drives
-(v * 0.5 s, 0, w * 0.5 s), nothing is hit. relation: all places are one. planner: always (SPEED, 0), at the goal when the colours
-agree; log1p(seconds to go) is the mean difference of the colours times ten.
+(v * 0.5 s, 0, w * 0.5 s), nothing is hit. relation: all places are one. planner: always (SPEED, 0),
+at the goal when the colours agree; log1p(seconds to go) is the mean difference of the colours times
+ten.
 """
 
 from __future__ import annotations

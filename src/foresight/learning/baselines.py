@@ -115,8 +115,7 @@ class Random:
 class Cloning:
     """Goal-conditioned behaviour cloning: the bundle's graph "policy".
 
-    The graph takes latent (B, D), proprioception (B, 3), goal (B, D), and gives action (B, 2) in
-    m/s and rad/s.
+    The graph takes latent (B, D) and goal (B, D), and gives action (B, 2) in m/s and rad/s.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -130,10 +129,8 @@ class Cloning:
 
     def plan(self, now_s: float) -> Plan:
         """What the policy would do on seeing what the camera sees."""
-        reading = self._simulator.odometry()
-        body = np.array([reading.linear, reading.angular, self._simulator.bumper], np.float32)
         latent = self._encoder(to_model(self._simulator.render(), self._view))
-        inputs = {"latent": latent[None], "proprioception": body[None], "goal": self._goal[None]}
+        inputs = {"latent": latent[None], "goal": self._goal[None]}
         return Plan(now_s, HOLD_S, self._policy.run(["action"], inputs)[0])
 
 

@@ -42,7 +42,7 @@ _MOVING_MPS, _MOVING_RADPS = 0.1, 0.4  # at rest nothing can be seen
 _CARRIED_M = 1.0
 _BLOCK = 100  # frames: neighbouring windows are no independent evidence
 _RESAMPLES = 1000
-_GOALS, _STARTS, _PAIRS_BY_PLANNER = 40, 50, 200
+_GOALS, _STARTS = 40, 50
 _BESIDE_M = (0.3, 0.6)
 
 
@@ -233,7 +233,7 @@ def causal(drives: Sequence[Plain], profile: RobotProfile, seed: int) -> dict[st
         (`shuffled_actions`); `error_ratio_interval` (95%, bootstrap over 10 s of driving);
         `effective_rank` of the latent and `distance_rank_correlation` (Spearman, learned distance
         against the time that the shortest way takes), both the mean over the worlds;
-        `displacement_error_m` (median, views 0.3 to 0.6 m apart) where a graph tells; `by_world`.
+        `displacement_error_m` (median, views 0.3 to 0.6 m apart); `by_world`.
     """
     rng = np.random.default_rng(seed)
     worlds = list(dict.fromkeys(one.world for one in drives))
@@ -326,27 +326,24 @@ def _distances(
     """Learned distance and decoded displacement against the truth, between frames of a world."""
     latent = np.concatenate([one.latent for one in drives])
     pose = np.concatenate([one.pose for one in drives])
-    by_planner = "distance" not in bundle.manifest.graphs
-    starts = _PAIRS_BY_PLANNER // _GOALS if by_planner else _STARTS
     free = free_space(Apartment(drives[0].world).occupied(CELL_M), profile.footprint_radius_m)
     pairs, seconds = [], []
     for goal in rng.choice(len(pose), _GOALS, replace=False):
         lengths = path_lengths(free, pose[goal])
-        for start in rng.choice(len(pose), starts, replace=False):
+        for start in rng.choice(len(pose), _STARTS, replace=False):
             way = shortest_way(lengths, tuple(pose[start]), tuple(pose[goal]))
             if way is not None and len(way) > 1:
                 pairs.append((start, goal))
                 seconds.append(driving_seconds(way, tuple(pose[start]), tuple(pose[goal]), profile))
     a, b = np.array(pairs).T
-    energy, _ = _related(bundle, latent[a], latent[b])
+    world_model = WorldModel(bundle)
+    gap = world_model.compare(latent[a], latent[b]).gap
     a, b = _beside(pose, rng)
-    _, offset = _related(bundle, latent[a], latent[b])
-    missed = math.nan
-    if offset is not None and len(a):
-        missed = float(np.median(np.hypot(*(offset[:, :2] - _seen_from(pose[a], pose[b])).T)))
+    offset = world_model.compare(latent[a], latent[b]).displacement
+    missed_m = np.hypot(*(offset[:, :2] - _seen_from(pose[a], pose[b])).T)
     return {
-        "distance_rank_correlation": float(spearmanr(energy, seconds).statistic),
-        "displacement_error_m": missed,
+        "distance_rank_correlation": float(spearmanr(gap, seconds).statistic),
+        "displacement_error_m": float(np.median(missed_m)) if len(a) else math.nan,
     }
 
 
@@ -365,32 +362,6 @@ def _seen_from(here: np.ndarray, there: np.ndarray) -> np.ndarray:
     dx, dy = (there - here)[:, :2].T
     cos, sin = np.cos(here[:, 2]), np.sin(here[:, 2])
     return np.stack([cos * dx + sin * dy, cos * dy - sin * dx], 1)
-
-
-def _related(
-    bundle: Bundle, latent: np.ndarray, goal: np.ndarray
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Distance energy (N,) between latents (N, D), and relation (N, 5) where the graph gives it.
-
-    From the graph "distance" if the bundle has one; else from the planner, which searches in vain.
-    """
-    if "distance" in bundle.manifest.graphs:
-        session = bundle.session("distance")
-        names = [entry.name for entry in session.get_outputs()]
-        found = dict(zip(names, session.run(names, {"latent": latent, "goal": goal}), strict=True))
-        return found["energy"], found.get("relation")
-    session = bundle.session("planner")
-    shapes = {entry.name: entry.shape for entry in session.get_inputs()}
-    idle = {
-        name: np.zeros(shape, np.float32)
-        for name, shape in shapes.items()
-        if name not in ("latent", "goal")
-    }
-    rows = [
-        session.run(["gap", "relation"], idle | {"latent": a[None], "goal": b[None]})
-        for a, b in zip(latent, goal, strict=True)
-    ]
-    return np.array([gap[0] for gap, _ in rows]), np.array([row[0] for _, row in rows])
 
 
 def _interval(values: Sequence[float] | np.ndarray) -> dict[str, float]:
