@@ -243,6 +243,18 @@ def test_a_drive_comes_out_as_it_went_in(
     assert not episode.bump.any()
 
 
+def test_imported_drives_make_training_windows(
+    import_bag: Callable[..., Result], tmp_path: Path
+) -> None:
+    from foresight.learning.dataset import episode_files
+    from foresight.learning.windows import Drives
+
+    assert import_bag(commanded(drive()).write(tmp_path / "kitchen")).exit_code == 0
+    drives = Drives(episode_files(tmp_path / "data"))
+    assert len(drives) == 80 and len(drives.starts) == 40
+    np.testing.assert_allclose(drives.action[0], [LINEAR, ANGULAR], atol=1e-5)
+
+
 @pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 def test_compressed_recordings_are_read(
@@ -622,7 +634,7 @@ def test_messages_that_make_no_sense_are_counted(
     recording.add(3.001, "/cmd_vel", twist(float("inf"), 0.0))
     result = import_bag(recording.write(tmp_path / "kitchen"))
     assert result.exit_code == 0, result.output
-    assert "1 odometry messages without finite numbers" in result.output
+    assert "1 odometry messages without proper numbers" in result.output
     assert "1 commands that are no numbers" in result.output
     assert np.isfinite(episodes()[0].odometry).all() and np.isfinite(episodes()[0].command).all()
 

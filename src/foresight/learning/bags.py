@@ -454,10 +454,11 @@ class _Feed:
         save: Callable[[Episode], None],
         tally: Tally,
     ) -> None:
+        """Raises DatasetError if a topic that is needed has no message."""
         self._tally = tally
         self._bag = bag
         self._camera = _Camera(profile.camera)
-        self._lag_s = 0.0
+        self._lag_s = 0.0  # from a stamp of odometry to its receiving
         self._resampler = Resampler(profile, save, tally)
         for role in ("image", "cmd_vel"):
             bag.first(chosen[role])
@@ -496,18 +497,20 @@ class _Feed:
     def _odometry(self, receive_s: float, message: Any) -> None:
         pose, twist = message.pose.pose, message.twist.twist
         q = pose.orientation
-        sine, cosine = 2 * (q.w * q.z + q.x * q.y), q.w**2 + q.x**2 - q.y**2 - q.z**2
+        sine = 2 * (q.w * q.z + q.x * q.y)
+        cosine = q.w * q.w + q.x * q.x - q.y * q.y - q.z * q.z
         place = (pose.position.x, pose.position.y, math.atan2(sine, cosine))
         values = (*place, twist.linear.x, twist.angular.z)
-        if not all(map(math.isfinite, values)) or not (sine or cosine):
-            self._tally.dropped["odometry messages without finite numbers and an orientation"] += 1
+        if not _are_numbers(*values) or not (sine or cosine):
+            self._tally.dropped["odometry messages without proper numbers"] += 1
             return
-        self._lag_s, stamp_s = 0.0, self._stamp_s(receive_s, message)
+        self._lag_s = 0.0  # odometry without a stamp is taken as measured when it was received
+        stamp_s = self._stamp_s(receive_s, message)
         self._lag_s = receive_s - stamp_s
         self._resampler.odometry(stamp_s, *values)
 
     def _command(self, stamp_s: float, linear: float, angular: float) -> None:
-        if math.isfinite(linear) and math.isfinite(angular):
+        if _are_numbers(linear, angular):
             self._resampler.command(stamp_s, linear, angular)
         else:
             self._tally.dropped["commands that are no numbers"] += 1
@@ -527,6 +530,10 @@ class _Feed:
             self._tally.dropped["pictures that cannot be used"] += 1
             self._tally.unusable = self._tally.unusable or str(error)
             return None
+
+
+def _are_numbers(*values: float) -> bool:
+    return all(abs(value) < 1e9 for value in values)  # neither NaN nor beyond all reason
 
 
 @dataclass
