@@ -56,11 +56,18 @@ class OwnMap:
             self._match(points)
         if self._fit > _LOST and self._moved():
             self._insert(points, ranges)
-        x, y = _index(self.pose[None, :2], PLACE_M, len(self.visits))[0]
-        place = (int(x), int(y), _heading(self.pose[2]))
+        place = (*self._here(), _heading(self.pose[2]))
         if place != self._place:
             self.visits[place] += 1
             self._place = place
+
+    def need_here(self) -> float:
+        """How little was seen from this place: 0 nothing left to see, 1 never been here."""
+        return float(_need(self.visits[self._here()]))
+
+    def _here(self) -> tuple[int, int]:
+        x, y = _index(self.pose[:2], PLACE_M, len(self.visits))
+        return int(y), int(x)
 
     def _advance(self, odometry: np.ndarray) -> None:
         if self._odometry is None:
@@ -82,7 +89,7 @@ class OwnMap:
         if self._slipping_s > 0:
             self._search(points, np.linspace(-0.3, 0.3, 25), np.linspace(-0.1, 0.1, 5))
         elif self._scans % 3 == 0:
-            self._search(points, np.linspace(-0.03, 0.03, 7), np.linspace(-0.04, 0.04, 5))
+            self._search(points, np.linspace(-0.02, 0.02, 5), np.linspace(-0.03, 0.03, 3))
         if self._fit < _LOST and self._scans % 10 == 0:
             self._search(points, np.linspace(-1.5, 1.5, 61), np.linspace(-0.3, 0.3, 7))
 
@@ -134,7 +141,7 @@ class OwnMap:
         rows, columns = np.nonzero(np.isfinite(distance))
         per_place = _STRIDE // _COARSE
         counts = self.visits[rows // per_place, columns // per_place]
-        need = (1.0 / (1.0 + counts) ** 2).sum(1)
+        need = _need(counts)
         weight = need**4 / (distance[rows, columns] + 3.0) ** 3
         k = int(rng.choice(len(rows), p=weight / weight.sum()))
         here = np.array([rows[k], columns[k]])
@@ -148,11 +155,11 @@ class OwnMap:
     def _distances(self) -> np.ndarray:
         """Metres of driving to each coarse cell [row, column], inf where no known way leads."""
         solid = (self._evidence > 0).astype(np.uint8)
-        reach = math.ceil((self._radius_m + 0.02) / CELL_M)
+        reach = round(self._radius_m / CELL_M)
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         free = (self._evidence < 0) & (cv2.dilate(solid, disc) == 0)
         floor = free[::_COARSE, ::_COARSE].astype(np.uint8)
-        x, y = _index(self.pose[None, :2], _STEP_M, len(floor))[0]
+        x, y = _index(self.pose[:2], _STEP_M, len(floor))
         floor[[0, -1]] = floor[:, [0, -1]] = 0  # every cell of a way has neighbours
         cv2.circle(floor, (int(x), int(y)), 2, 1, -1)  # wherever it is, it got there
         distance = np.full(floor.shape, np.inf, np.float32)
@@ -164,6 +171,11 @@ class OwnMap:
                 break
             distance[front > 0] = step * _STEP_M
         return distance
+
+
+def _need(counts: np.ndarray) -> np.ndarray:
+    """From visits (..., HEADINGS) to 0 ... 1."""
+    return (1.0 / (1.0 + counts) ** 2).mean(-1)
 
 
 def _heading(yaw: float) -> int:

@@ -89,7 +89,7 @@ class Wanderer:
     def _choose(self, ranges: np.ndarray) -> None:
         """Draw the next mode and what it needs."""
         rng = self._rng
-        if self._mode == "explore" and rng.random() < 0.6:
+        if self._mode == "explore" and rng.random() < 4.0 * self._map.need_here():
             self._mode = "spin"  # look around where it came to
         else:
             self._mode = str(rng.choice(list(_MODES), p=list(_MODES.values())))
@@ -102,7 +102,7 @@ class Wanderer:
         if self._mode == "explore":
             self._way = self._map.way_to_where_little_was_seen(rng)
             self._mode_left_s = 30.0
-            self._pace = float(rng.uniform(0.7, 1.0))
+            self._pace = float(rng.uniform(0.8, 1.0))
         if self._mode == "approach":
             self._go_to_something_near(ranges)
         if self._mode == "spin":
