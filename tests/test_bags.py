@@ -361,6 +361,7 @@ def test_the_command_is_the_mean_in_force_and_zero_when_silent(
     recording = drive()
     recording.add(1.005, "/cmd_vel", twist(0.4, 0.0))
     recording.add(1.335, "/cmd_vel", twist(0.2, 1.0))  # falls silent; 0.5 s later the driver stops
+    recording.add(4.005, "/cmd_vel", twist(0.1, 0.0))
     assert import_bag(recording.write(tmp_path / "kitchen")).exit_code == 0
     command = episodes()[0].command
     assert not command[:10].any()
@@ -368,7 +369,8 @@ def test_the_command_is_the_mean_in_force_and_zero_when_silent(
     np.testing.assert_allclose(command[13], [0.3 * 0.4 + 0.7 * 0.2, 0.7], atol=1e-5)
     np.testing.assert_allclose(command[14:18], [[0.2, 1.0]] * 4, atol=1e-5)
     np.testing.assert_allclose(command[18], [0.3 * 0.2, 0.3], atol=1e-5)
-    assert not command[19:].any()
+    assert not command[19:40].any() and not command[45:].any()
+    np.testing.assert_allclose(command[40:45], [[0.1, 0.0]] * 5, atol=1e-5)
 
 
 def test_the_bump_tells_of_presses_since_the_frame_before(
@@ -507,6 +509,18 @@ def test_a_slow_camera_of_7_hz_still_gives_10_frames_a_second(homebot: Path) -> 
     for frame, k in enumerate(shown):
         assert abs(k / 7 - frame / 10) <= 1 / 14 + 1e-6
     assert len(shown) == 99
+
+
+def test_odometry_that_comes_after_its_picture_is_waited_for_at_a_cut(homebot: Path) -> None:
+    saved: list[Episode] = []
+    resampler = Resampler(RobotProfile.load(homebot), saved.append, Tally())
+    for k in range(1100):
+        resampler.picture(k / 10, lambda: shade(0))
+        if k >= 5:
+            resampler.odometry((k - 5) / 10, *pose((k - 5) / 10))
+    resampler.finish()
+    assert [len(episode) for episode in saved] == [1000, 95]
+    np.testing.assert_allclose(saved[1].odometry[0, :2], pose(100)[:2], atol=1e-4)
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
