@@ -177,7 +177,7 @@ def evaluate(
     commission: Annotated[
         float | None,
         typer.Option(
-            min=1, help="First let a robot drive itself in each home for MINUTES and train on that."
+            min=4, help="First let a robot drive itself in each home for MINUTES and train on that."
         ),
     ] = None,
     work: Annotated[Path, typer.Option(help="Folder for --commission; it resumes there.")] = Path(

@@ -23,7 +23,7 @@ def commission(
     """Collect, train from `bundle`, export. What is already complete in `work` is used again.
 
     Args:
-        minutes: simulated driving.
+        minutes: simulated driving, rounded up to whole episodes; training needs two of them.
         work: folder of all commissionings; this one's is named by world, minutes and bundle.
 
     Returns:
@@ -38,7 +38,7 @@ def commission(
     if _whole(adapted):
         console.print(f"world {world}: commissioned before, {adapted}")
         return adapted
-    frames = max(2 * EPISODE_FRAMES, round(minutes * FRAMES_PER_MINUTE))
+    frames = round(minutes * FRAMES_PER_MINUTE)
     if len(list(data.glob("*.h5"))) < -(-frames // EPISODE_FRAMES):
         console.print(f"world {world}: the robot drives itself for {minutes:g} minutes, {data}")
         collect(data, world, robot, frames, 1, seed)

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from scipy.stats import mannwhitneyu, spearmanr
+from scipy.stats import rankdata, spearmanr
 
 from foresight import bundle as bundles
 from foresight.bundle import Bundle
@@ -44,6 +44,7 @@ _BLOCK = 100  # frames: neighbouring windows are no independent evidence
 _RESAMPLES = 1000
 _GOALS, _STARTS = 40, 50
 _BESIDE_M = (0.3, 0.6)
+_SINGLES = ("effective_rank", "distance_rank_correlation", "displacement_error_m")
 
 
 @dataclass(frozen=True)
@@ -218,7 +219,8 @@ def _moving(command: np.ndarray) -> bool:
 
 def auroc(faulty: np.ndarray, normal: np.ndarray) -> float:
     """The probability that a faulty score (N,) is above a normal one (M,); a tie counts half."""
-    return float(mannwhitneyu(faulty, normal).statistic / (len(faulty) * len(normal)))
+    ranks = rankdata(np.concatenate([faulty, normal]))[: len(faulty)]
+    return float((ranks.sum() / len(faulty) - (len(faulty) + 1) / 2) / len(normal))
 
 
 # ----- cause and effect -------------------------------------------------------------------------
@@ -233,7 +235,8 @@ def causal(drives: Sequence[Plain], profile: RobotProfile, seed: int) -> dict[st
         (`shuffled_actions`); `error_ratio_interval` (95%, bootstrap over 10 s of driving);
         `effective_rank` of the latent and `distance_rank_correlation` (Spearman, learned distance
         against the time that the shortest way takes), both the mean over the worlds;
-        `displacement_error_m` (median, views 0.3 to 0.6 m apart); `by_world`.
+        `displacement_error_m` (median, views 0.3 to 0.6 m apart); `by_world`. A figure that the
+        drives cannot show is left out.
     """
     rng = np.random.default_rng(seed)
     worlds = list(dict.fromkeys(one.world for one in drives))
@@ -248,8 +251,11 @@ def causal(drives: Sequence[Plain], profile: RobotProfile, seed: int) -> dict[st
             | {"effective_rank": effective_rank(latent)}
             | _distances(own, bundle, profile, rng)
         )
-    single = ("effective_rank", "distance_rank_correlation", "displacement_error_m")
-    means = {key: float(np.mean([figures[key] for figures in by_world.values()])) for key in single}
+    means = {
+        key: float(np.mean([figures[key] for figures in by_world.values()]))
+        for key in _SINGLES
+        if all(key in figures for figures in by_world.values())
+    }
     return _ratios(errors, rng) | means | {"by_world": by_world}
 
 
@@ -339,12 +345,14 @@ def _distances(
     world_model = WorldModel(bundle)
     gap = world_model.compare(latent[a], latent[b]).gap
     a, b = _beside(pose, rng)
-    offset = world_model.compare(latent[a], latent[b]).displacement
-    missed_m = np.hypot(*(offset[:, :2] - _seen_from(pose[a], pose[b])).T)
-    return {
-        "distance_rank_correlation": float(spearmanr(gap, seconds).statistic),
-        "displacement_error_m": float(np.median(missed_m)) if len(a) else math.nan,
-    }
+    figures = {}
+    if np.ptp(gap) > 0:
+        figures["distance_rank_correlation"] = float(spearmanr(gap, seconds).statistic)
+    if len(a):
+        offset = world_model.compare(latent[a], latent[b]).displacement
+        missed_m = np.hypot(*(offset[:, :2] - _seen_from(pose[a], pose[b])).T)
+        figures["displacement_error_m"] = float(np.median(missed_m))
+    return figures
 
 
 def _beside(pose: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -390,14 +398,13 @@ def _surprise_summary(content: dict[str, Any]) -> tuple[str, Table]:
 
 
 def _causal_summary(content: dict[str, Any]) -> tuple[str, Table]:
-    headline = (
-        f"causal: effective rank {content['effective_rank']:.1f}, rank correlation of the learned "
-        f"distance {content['distance_rank_correlation']:.3f}, displacement off by "
-        f"{content['displacement_error_m']:.2f} m"
-    )
+    known = [
+        f"{name.replace('_', ' ')} {content[name]:.3g}" for name in _SINGLES if name in content
+    ]
+    headline = "causal: " + ", ".join(known)
     table = Table("actions ahead", *map(str, STEPS_AHEAD))
     for name, ratio in content["error_ratio"].items():
         ends = content["error_ratio_interval"][name]
-        cells = (f"{ratio[k]:.3f} ({e['low']:.3f}-{e['high']:.3f})" for k, e in ends.items())
+        cells = (f"{ratio[k]:.2f}\n{e['low']:.2f}-{e['high']:.2f}" for k, e in ends.items())
         table.add_row(f"error / {name.replace('_', ' ')}", *cells)
     return headline, table

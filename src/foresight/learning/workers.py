@@ -26,6 +26,7 @@ def spread(
     Raises:
         RuntimeError: a process died.
     """
+    workers = min(workers, len(jobs))
     columns = (label, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
         bar = progress.add_task("", total=len(jobs))
@@ -36,9 +37,9 @@ def spread(
                 progress.advance(bar)
             return done
         context = mp.get_context("spawn")
-        with ProcessPoolExecutor(min(workers, len(jobs)), context, _settle_in) as pool:
-            futures: list[Future[Result]] = [pool.submit(work, job) for job in jobs]
+        with ProcessPoolExecutor(workers, context, _settle_in) as pool:
             try:
+                futures: list[Future[Result]] = [pool.submit(work, job) for job in jobs]
                 for future in as_completed(futures):
                     future.result()
                     progress.advance(bar)
