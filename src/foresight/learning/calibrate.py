@@ -11,7 +11,7 @@ from torch import Tensor
 from foresight.bundle.manifest import Calibration
 from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
-from foresight.learning.windows import Drives
+from foresight.learning.windows import Drives, Pictures
 
 SURPRISE_QUANTILE = 0.99
 ARRIVED_QUANTILE = 0.9
@@ -47,10 +47,11 @@ class Quality:
 
 
 @torch.no_grad()
-def encode_all(model: WorldModel, image: Tensor, batch: int = 512) -> Tensor:
-    """Latents (T, D) of frames (T, h, w, 3)."""
+def encode_all(model: WorldModel, image: Pictures, batch: int = 512) -> Tensor:
+    """Latents (T, D) of frames (T, h, w, 3), on the CPU wherever the model is."""
     model.eval()
-    return torch.cat([model.encoder(part) for part in image.split(batch)])
+    device = next(model.parameters()).device
+    return torch.cat([model.encoder(part.to(device)).cpu() for part in image.split(batch)])
 
 
 @torch.no_grad()
