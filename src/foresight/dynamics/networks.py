@@ -41,7 +41,10 @@ class Encoder(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """(B, h, w, 3) uint8 RGB -> (B, D) float32."""
-        x = image.permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        precision = torch.float32
+        if torch.is_autocast_enabled(image.device.type):
+            precision = torch.get_autocast_dtype(image.device.type)
+        x = (image.permute(0, 3, 1, 2).to(precision) - 127.5) / 127.5  # exact up to the division
         return self.head(self.convolutions(x))
 
 

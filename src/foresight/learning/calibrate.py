@@ -15,7 +15,7 @@ from foresight.bundle.manifest import Calibration
 from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
 from foresight.learning.dataset import PERIOD_S
-from foresight.learning.windows import Drives
+from foresight.learning.windows import Drives, Pictures
 from foresight.planning.belief import integrate, surprise_parts
 
 FALSE_ALARMS_PER_MINUTE = 0.01
@@ -52,10 +52,11 @@ class Quality:
 
 
 @torch.no_grad()
-def encode_all(model: WorldModel, image: Tensor, batch: int = 512) -> Tensor:
-    """Latents (T, D) of frames (T, h, w, 3)."""
+def encode_all(model: WorldModel, image: Pictures, batch: int = 512) -> Tensor:
+    """Latents (T, D) of frames (T, h, w, 3), on the CPU wherever the model is."""
     model.eval()
-    return torch.cat([model.encoder(part) for part in image.split(batch)])
+    device = next(model.parameters()).device
+    return torch.cat([model.encoder(part.to(device)).cpu() for part in image.split(batch)])
 
 
 def calibrate(

@@ -7,11 +7,14 @@ import math
 import pickle
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -148,18 +151,17 @@ def train_world_model(
         load_pretrained(model, start)
         some = torch.randint(len(drives), (512,), generator=torch.Generator().manual_seed(seed))
         match_normalisation(model.encoder, drives.image[some])
-    optimiser = torch.optim.AdamW(model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY)
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True
+    )
     first = _resume(out / CHECKPOINT, model, optimiser)
-    generator = torch.Generator().manual_seed(seed * 7919 + first)
     log = (out / "curve.jsonl").open("a", encoding="utf-8")
     columns = ("training", BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
     with Progress(*columns, TimeRemainingColumn()) as progress, log:
         bar = progress.add_task("", total=steps, completed=first)
-        for step in range(first, steps):
+        for step, windows in _batches(drives, first, steps, seed):
             for group in optimiser.param_groups:
                 group["lr"] = rate * _schedule(step, steps)
-            pick = torch.randint(len(drives.starts), (BATCH,), generator=generator)
-            windows = _with_lighting(drives.windows(drives.starts[pick], generator), generator)
             total, parts = _update(model, optimiser, windows)
             progress.update(bar, advance=1, description=f"loss {total:.3f}")
             if step % 50 == 0:
@@ -169,6 +171,24 @@ def train_world_model(
                 state = {"step": step + 1, "model": model.state_dict()}
                 _save(out / CHECKPOINT, state | {"optimiser": optimiser.state_dict()})
     return model.eval()
+
+
+def _batches(drives: Drives, first: int, last: int, seed: int) -> Iterator[tuple[int, Windows]]:
+    """(step, its windows), drawn by seed and step alone, the next ones while these are used."""
+
+    def draw(step: int) -> Windows:
+        number = np.random.SeedSequence([seed, step]).generate_state(1)[0]
+        generator = torch.Generator().manual_seed(int(number))
+        starts = drives.starts[torch.randint(len(drives.starts), (BATCH,), generator=generator)]
+        return _with_lighting(drives.windows(starts, generator), generator)
+
+    with ThreadPoolExecutor(1) as pool:
+        following = pool.submit(draw, first)
+        for step in range(first, last):
+            windows = following.result()
+            if step + 1 < last:
+                following = pool.submit(draw, step + 1)
+            yield step, windows
 
 
 def _update(
@@ -191,11 +211,12 @@ def _schedule(step: int, steps: int) -> float:
 
 def _with_lighting(windows: Windows, generator: torch.Generator) -> Windows:
     """Each window in a light of its own (gain and offset), as exposure and daylight vary."""
-    shape = (len(windows.image), 1, 1, 1, 1)
-    for name in ("image", "pair_image"):
-        gain = 1.0 + 0.1 * torch.randn(shape, generator=generator)
-        offset = 6.0 * torch.randn(shape, generator=generator)
-        setattr(windows, name, (getattr(windows, name) * gain + offset).clamp(0, 255))
+    for images in (windows.image, windows.pair_image):
+        gain = 1.0 + 0.1 * torch.randn((len(images), 1), generator=generator)
+        offset = 6.0 * torch.randn((len(images), 1), generator=generator)
+        tables = (gain * torch.arange(256) + offset).round().clamp(0, 255).to(torch.uint8)
+        for window, table in zip(images.flatten(1).numpy(), tables.numpy(), strict=True):
+            cv2.LUT(window, table, window)
     return windows
 
 
