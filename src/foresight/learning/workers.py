@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing as mp
-import os
 import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
@@ -37,7 +36,7 @@ def spread(
                 progress.advance(bar)
             return done
         context = mp.get_context("spawn")
-        with ProcessPoolExecutor(workers, context, _settle_in) as pool:
+        with ProcessPoolExecutor(workers, context, _die_quietly) as pool:
             try:
                 futures: list[Future[Result]] = [pool.submit(work, job) for job in jobs]
                 for future in as_completed(futures):
@@ -50,7 +49,6 @@ def spread(
         return [future.result() for future in futures]
 
 
-def _settle_in() -> None:
-    """One core each, renderer included; Ctrl-C ends a process without a traceback."""
+def _die_quietly() -> None:
+    """Ctrl-C ends a process without a traceback."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    os.environ["LP_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"

@@ -27,6 +27,7 @@ CLEARANCE_M = 0.12  # between the footprint of a start or goal and the nearest o
 PASSAGE_M = 0.06  # free on each side on the way: the safety controller enters nothing narrower
 VIEW_M = 0.6  # what the camera of a goal has free ahead: a place is photographed, not plaster
 _VIEW_SPREAD_RAD = 0.25
+_FAR_M = 0.7  # nothing from beyond this counts as solved, whatever its heading
 _DEMO_GOALS = 3
 _DEMO_RANGE_M = (0.7, 4.0)
 _TRIES = 1000
@@ -53,8 +54,8 @@ def sample_tasks(
 ) -> list[Task]:
     """Draw `count` tasks; the same arguments give the same tasks everywhere.
 
-    Suites: `near`, a way of 0.7 to 2 m; `room`, in the same room 2 to 4 m apart as the crow flies
-    and turned by over 45 degrees; `house`, in another room.
+    No task starts solved, see `unsolved`. Suites: `near`, a way of 0.7 to 2 m; `room`, in the same
+    room 2 to 4 m apart as the crow flies and turned by over 45 degrees; `house`, in another room.
 
     Raises:
         ValueError: the suite is unknown, or the apartment has no such tasks.
@@ -112,6 +113,12 @@ def reached(pose: Pose, goal: Pose) -> bool:
     """Whether a pose counts as the goal: within 0.3 m and 30 degrees."""
     distance, heading = pose_error(pose, goal)
     return distance <= REACHED_M and heading <= REACHED_DEG
+
+
+def unsolved(start: Pose, goal: Pose) -> bool:
+    """Whether a start leaves something to do: 0.7 m away, or 0.3 m and turned by 30 degrees."""
+    distance, heading = pose_error(start, goal)
+    return distance > _FAR_M or (distance > REACHED_M and heading > REACHED_DEG)
 
 
 def line_of_sight(
@@ -271,8 +278,12 @@ class _Plan:
                 continue
             cell = near[int(rng.integers(len(near)))]
             goal, path_m = _pose_in(cell, rng), float(lengths[tuple(cell)])
-            unsolved = not reached(start, goal)
-            if low <= path_m <= high and unsolved and wanted(goal) and self._sees(goal):
+            if (
+                low <= path_m <= high
+                and unsolved(start, goal)
+                and wanted(goal)
+                and self._sees(goal)
+            ):
                 return Task(start, goal, path_m)
         return None
 
