@@ -46,8 +46,8 @@ def _one_sentence(command: str) -> Iterator[None]:
     except (ValueError, OSError, RuntimeError) as error:
         typer.echo(f"foresight {command}: {error}", err=True)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
+    except KeyboardInterrupt as interrupt:
+        typer.echo(": ".join(["stopped", *map(str, interrupt.args)]), err=True)
         raise typer.Exit(130) from None
 
 
@@ -68,18 +68,32 @@ def _main(
 
 @app.command()
 def collect(
-    out: Annotated[Path, typer.Option(help="Folder for the episodes.")],
-    world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
-    frames: Annotated[int, typer.Option(min=1000, help="At 10 per second.")] = 80_000,
+    out: Annotated[Path, typer.Option(help="Folder for the episodes; what is there is kept.")],
+    world: Annotated[
+        str, typer.Option(help="Homes, e.g. 0 or 3,5,8 or 0-99. From 1000 on: evaluation only.")
+    ] = "0",
+    frames: Annotated[
+        int, typer.Option(min=1000, help="At 10 per second, spread over the homes.")
+    ] = 80_000,
     workers: Annotated[int, typer.Option(min=1, help="Robots side by side.")] = 2,
+    ray: Annotated[
+        str | None, typer.Option(help="Drive on a Ray cluster: its address, 'auto' or 'local'.")
+    ] = None,
+    randomise: Annotated[
+        bool, typer.Option("--randomise", help="Vary looks, light, camera, wheels, latency.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws where and how they drive.")] = 0,
     robot: Robot = HOMEBOT,
 ) -> None:
-    """Let simulated robots drive themselves around a home and record what they see."""
+    """Let simulated robots drive themselves around homes and record what they see.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    worlds = _worlds(world)
     from foresight.learning.collect import collect
 
     with _one_sentence("collect"):
-        summary = collect(out, world, robot, frames, workers, seed)
+        summary = collect(out, worlds, robot, frames, workers, seed, randomise, ray)
         console.print(
             f"{summary['frames']:.0f} frames in {out}, {summary['frames_per_second']:.0f}/s, "
             f"{summary['bumps_per_minute']:.1f} bumps per minute of driving"
@@ -272,6 +286,21 @@ def bundle_show(bundle: BundleDir) -> None:
         for key, value in _flat(loaded.manifest.model_dump(mode="json")):
             table.add_row(key, value)
         console.print(table)
+
+
+def _worlds(text: str) -> list[int]:
+    """Numbers of homes from '7', '3,5,8', '0-99' or a mixture; bad usage ends the command."""
+    worlds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        last = last or first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 10**6):
+            raise typer.BadParameter(
+                f"{part!r} names no homes; give numbers such as 7, 3,5,8 or 0-99",
+                param_hint="--world",
+            )
+        worlds += range(int(first), int(last) + 1)
+    return worlds
 
 
 def _write_json(file: Path | None, content: Mapping[str, object]) -> None:
