@@ -201,7 +201,8 @@ def evaluate(
         int | None, typer.Option(min=1, help="Processes side by side [default: one per core].")
     ] = None,
     pictures: Annotated[
-        Path | None, typer.Option(help="Folder for a picture of every drive that failed.")
+        Path | None,
+        typer.Option(help="Folder for pictures of failed drives, of reliability."),
     ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
@@ -233,15 +234,6 @@ def evaluate(
         )
         _write_json(json, result)
         console.print(evaluation.summary(result))
-
-
-def _worlds(text: str) -> list[int]:
-    numbers = text.split(",")
-    if not all(number.isdecimal() for number in numbers) or len(set(numbers)) < len(numbers):
-        raise typer.BadParameter(
-            f"--world is {text!r}; give different numbers from 0 on, such as 0 or 3,4,5"
-        )
-    return [int(number) for number in numbers]
 
 
 @app.command()
@@ -300,6 +292,8 @@ def _worlds(text: str) -> list[int]:
                 param_hint="--world",
             )
         worlds += range(int(first), int(last) + 1)
+    if len(set(worlds)) < len(worlds):
+        raise typer.BadParameter(f"{text!r} names a home twice", param_hint="--world")
     return worlds
 
 

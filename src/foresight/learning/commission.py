@@ -41,7 +41,7 @@ def commission(
     frames = round(minutes * FRAMES_PER_MINUTE)
     if len(list(data.glob("*.h5"))) < -(-frames // EPISODE_FRAMES):
         console.print(f"world {world}: the robot drives itself for {minutes:g} minutes, {data}")
-        collect(data, world, robot, frames, 1, seed)
+        collect(data, [world], robot, frames, 1, seed)
     if not (checkpoint / TRAINED).exists():
         console.print(f"world {world}: training from {bundle}, {checkpoint}")
         train(data, checkpoint, None, STEPS, DISTANCE_STEPS, seed, start=bundle)

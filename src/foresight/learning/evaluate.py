@@ -68,7 +68,7 @@ def evaluate(
         seed: draws starts, goals, robots and noise. The figures depend on nothing else, least of
             all on the number of workers; only `plan_ms` does.
         commissioned: bundles to use instead, by world.
-        pictures: folder for a picture of every drive that failed.
+        pictures: folder for a picture of every drive that failed, or of `causal`'s reliability.
 
     Returns:
         what `--json` writes.
@@ -111,7 +111,10 @@ def evaluate(
     ]
     if suite == "surprise":
         return content | probes.surprise(spread(probes.fault_drive, probe, workers, suite), seed)
-    return content | probes.causal(spread(probes.plain_drive, probe, workers, suite), profile, seed)
+    content |= probes.causal(spread(probes.plain_drive, probe, workers, suite), profile, seed)
+    if pictures is not None:
+        probes.draw_reliability(content, pictures / "reliability.png")
+    return content
 
 
 def default_episodes(suite: str, worlds: int) -> int:

@@ -44,6 +44,7 @@ _BLOCK = 100  # frames: neighbouring windows are no independent evidence
 _RESAMPLES = 1000
 _GOALS, _STARTS = 40, 50
 _BESIDE_M = (0.3, 0.6)
+_PROBABILITIES = np.array([0, 0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0])  # edges of the bins
 _SINGLES = ("effective_rank", "distance_rank_correlation", "displacement_error_m")
 
 
@@ -235,7 +236,8 @@ def causal(drives: Sequence[Plain], profile: RobotProfile, seed: int) -> dict[st
         (`shuffled_actions`); `error_ratio_interval` (95%, bootstrap over 10 s of driving);
         `effective_rank` of the latent and `distance_rank_correlation` (Spearman, learned distance
         against the time that the shortest way takes), both the mean over the worlds;
-        `displacement_error_m` (median, views 0.3 to 0.6 m apart); `by_world`. A figure that the
+        `displacement_error_m` (median, views 0.3 to 0.6 m apart); `reliability` of the collision
+        probability and of the expected error, see `reliability`; `by_world`. A figure that the
         drives cannot show is left out.
     """
     rng = np.random.default_rng(seed)
@@ -256,17 +258,46 @@ def causal(drives: Sequence[Plain], profile: RobotProfile, seed: int) -> dict[st
         for key in _SINGLES
         if all(key in figures for figures in by_world.values())
     }
-    return _ratios(errors, rng) | means | {"by_world": by_world}
+    collision = np.concatenate([part.collision for part in errors])
+    expected = np.concatenate([part.expected for part in errors])
+    happened = np.concatenate([part.model[:, 0] for part in errors])
+    reliable = {
+        "collision": reliability(*collision.T, _PROBABILITIES),
+        "error": reliability(expected, happened, np.quantile(expected, np.linspace(0, 1, 11))),
+    }
+    return _ratios(errors, rng) | means | {"reliability": reliable, "by_world": by_world}
+
+
+def reliability(told: np.ndarray, happened: np.ndarray, edges: np.ndarray) -> list[dict[str, Any]]:
+    """What was told (N,) against what happened (N,), on average in each bin of what was told.
+
+    Of a calibrated model the two agree in every bin (DeGroot & Fienberg 1983). Empty bins are left
+    out.
+    """
+    place = np.clip(np.digitize(told, edges[1:-1]), 0, len(edges) - 2)
+    return [
+        {
+            "told": float(told[place == k].mean()),
+            "happened": float(happened[place == k].mean()),
+            "count": int((place == k).sum()),
+        }
+        for k in range(len(edges) - 1)
+        if (place == k).any()
+    ]
 
 
 @dataclass(frozen=True)
 class _Errors:
-    """Squared errors by window and action ahead (N, K), and the stretch that a window lies in."""
+    """By window: squared errors by action ahead (N, K); the stretch that it lies in (N,); the error
+    expected of the first action (N,); its probability of collision and whether it collided (N, 2).
+    """
 
     model: np.ndarray
     copy_last: np.ndarray
     shuffled_actions: np.ndarray
     stretch: np.ndarray
+    expected: np.ndarray
+    collision: np.ndarray
 
 
 def _errors(drives: Sequence[Plain], bundle: Bundle, rng: np.random.Generator) -> _Errors:
@@ -284,16 +315,22 @@ def _errors(drives: Sequence[Plain], bundle: Bundle, rng: np.random.Generator) -
     )
     others = [np.flatnonzero(which != d) for d in range(len(drives))]
     errors: list[list[np.ndarray]] = [[], [], []]
+    expected, collision = [], []
     for k, (d, at) in enumerate(zip(which, start, strict=True)):
         one = drives[d]
         seen = one.latent[at : at + span + 1 : ticks]
         wrong = rng.choice(others[d]) if len(others[d]) else rng.integers(len(actions))
         pair = np.stack([actions[k], actions[int(wrong)]])
-        imagined = world_model.imagine(seen[0], one.body[at], pair).latents
-        for into, guess in zip(errors, (imagined[0], seen[:1], imagined[1]), strict=True):
+        imagined = world_model.imagine(seen[0], one.body[at], pair)
+        guesses = (imagined.latents[0], seen[:1], imagined.latents[1])
+        for into, guess in zip(errors, guesses, strict=True):
             into.append(((guess - seen[1:]) ** 2).mean(1))
+        bumped = one.body[at + 1 : at + ticks + 1, 2].any()
+        expected.append(imagined.expected_error[0, 0])
+        collision.append((imagined.collision[0, 0], bumped))
     model, copied, shuffled = (np.stack(part) for part in errors)
-    return _Errors(model, copied, shuffled, which * PLAIN_FRAMES + start // _BLOCK)
+    stretch = which * PLAIN_FRAMES + start // _BLOCK
+    return _Errors(model, copied, shuffled, stretch, np.array(expected), np.array(collision))
 
 
 def _ratios(errors: Sequence[_Errors], rng: np.random.Generator) -> dict[str, Any]:
@@ -395,6 +432,29 @@ def _surprise_summary(content: dict[str, Any]) -> tuple[str, Table]:
         ends, count = content["auroc_interval"][fault], content["events"][fault]
         table.add_row(fault, f"{value:.3f}", f"{ends['low']:.3f}-{ends['high']:.3f}", str(count))
     return headline, table
+
+
+def draw_reliability(content: dict[str, Any], file: Path) -> None:
+    """The reliability diagrams of `causal` as a PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained")
+    titles = {"collision": "collision within one action", "error": "squared latent error"}
+    for axis, (name, bins) in zip(axes, content["reliability"].items(), strict=True):
+        told, happened = [b["told"] for b in bins], [b["happened"] for b in bins]
+        ends = [min(told + happened), max(told + happened)]
+        axis.plot(ends, ends, "--", color="grey", label="calibrated")
+        axis.plot(told, happened, "o-", label="measured")
+        axis.set(title=titles[name], xlabel="told beforehand", ylabel="happened")
+        if name == "error":
+            axis.set(xscale="log", yscale="log")
+        axis.legend()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, dpi=110)
+    pyplot.close(figure)
 
 
 def _causal_summary(content: dict[str, Any]) -> tuple[str, Table]:
