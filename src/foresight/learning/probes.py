@@ -261,8 +261,9 @@ def causal(drives: Sequence[Plain], profile: RobotProfile, seed: int) -> dict[st
     collision = np.concatenate([part.collision for part in errors])
     expected = np.concatenate([part.expected for part in errors])
     happened = np.concatenate([part.model[:, 0] for part in errors])
+    told, bumped = collision.T
     reliable = {
-        "collision": reliability(*collision.T, _PROBABILITIES),
+        "collision": reliability(told, bumped, _PROBABILITIES),
         "error": reliability(expected, happened, np.quantile(expected, np.linspace(0, 1, 11))),
     }
     return _ratios(errors, rng) | means | {"reliability": reliable, "by_world": by_world}
