@@ -202,6 +202,7 @@ def _planner() -> onnx.ModelProto:
             value("latent", 1, 3),
             value("proprioception", 1, 3),
             value("goal", 1, 3),
+            value("obstacles", 8, 2),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
             value("noise", 1, 1, HORIZON, 2),

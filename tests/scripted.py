@@ -137,6 +137,7 @@ def _planner() -> onnx.ModelProto:
             value("latent", 1, SIZE),
             value("proprioception", 1, 3),
             value("goal", 1, SIZE),
+            value("obstacles", 8, 2),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
             value("noise", 1, 1, HORIZON, 2),

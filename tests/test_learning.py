@@ -18,6 +18,7 @@ from drives import circle, straight
 from foresight import bundle
 from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
+from foresight.dynamics.travel import travel_seconds
 from foresight.learning.calibrate import calibrate
 from foresight.learning.dataset import (
     DatasetError,
@@ -26,7 +27,7 @@ from foresight.learning.dataset import (
     load_episode,
     save_episode,
 )
-from foresight.learning.distance import Teacher, build_teacher, travel_seconds
+from foresight.learning.distance import Teacher, build_teacher
 from foresight.learning.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
 from foresight.learning.wander import Wanderer
 from foresight.learning.windows import Drives

@@ -138,7 +138,7 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder of recorded drives.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints; training resumes from it.")],
     held_out: Annotated[
-        Path | None, typer.Option(help="Drives to measure on [default: every 16th of --data].")
+        Path | None, typer.Option(help="Drives to measure on [default: every 10th of --data].")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="World model updates.")] = 4000,
     distance_steps: Annotated[int, typer.Option(min=1, help="Distance head updates.")] = 6000,

@@ -9,7 +9,6 @@ search on the replay buffer (Eysenbach et al. 2019). Odometry only; no map, no t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from torch.nn import functional
 
 from foresight.dynamics.losses import DISPLACEMENT_BETA, displacement
 from foresight.dynamics.networks import WorldModel
+from foresight.dynamics.travel import travel_seconds
 from foresight.learning.windows import Drives
 
 NODE_TICKS = 4
@@ -30,31 +30,6 @@ NEIGHBOURS = 12
 NEAR_M = 0.6  # so near, the way is almost surely free
 WITNESS_NODES = 3
 CLOSURE_SECONDS = 0.25  # what trusting a loop closure costs: chains of them must not look short
-_CRUISE_MPS, _REVERSE_MPS, _TURN_RADPS = 0.4, 0.18, 1.1
-_SLACK_M = 0.12  # below this, turning towards a point makes no sense
-
-
-def travel_seconds(offset: Tensor) -> Tensor:
-    """Time to reach a displacement (..., 4: x m, y m, sin yaw, cos yaw) over free floor, (...) s.
-
-    Turn, drive, turn, forwards or in reverse, whichever is quicker.
-    """
-    x, y = offset[..., 0], offset[..., 1]
-    yaw = torch.atan2(offset[..., 2], offset[..., 3])
-    gap = torch.hypot(x, y)
-    share = gap.square() / (gap.square() + _SLACK_M**2)
-    bearing = torch.atan2(y, x)
-
-    def manoeuvre(heading: Tensor, speed: float) -> Tensor:
-        turns = _wrap(heading).abs() + _wrap(yaw - heading).abs()
-        return gap / speed + (share * turns + (1 - share) * yaw.abs()) / _TURN_RADPS
-
-    forwards = manoeuvre(bearing, _CRUISE_MPS)
-    return torch.minimum(forwards, manoeuvre(bearing + math.pi, _REVERSE_MPS))
-
-
-def _wrap(angle: Tensor) -> Tensor:
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
 @dataclass

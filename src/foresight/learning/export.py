@@ -60,7 +60,7 @@ def export_trained(checkpoint: Path, out: Path, robot: Path) -> Manifest:
             low=(limits.linear_min_mps, -limits.angular_max_radps),
             high=(limits.linear_max_mps, limits.angular_max_radps),
         ),
-        settings=Settings(),
+        settings=Settings(radius_m=profile.footprint_radius_m),
         robot=profile.name,
     )
 
@@ -203,7 +203,7 @@ def _export_pairs(module: nn.Module, other: str, outputs: list[str], file: Path)
 def _export_planner(
     model: WorldModel, action: ActionSpec, settings: Settings, folder: Path
 ) -> GraphFile:
-    names = ["latent", "proprioception", "goal", "warm_start", "proposals", "noise"]
+    names = ["latent", "proprioception", "goal", "obstacles", "warm_start", "proposals", "noise"]
     outputs = ["actions", "energy", "latents", "collision", "uncertainty", "gap", "relation"]
     module, inputs = _optimiser(model, action, settings), _planner_inputs(settings)
     return _export(module, inputs, names, outputs, folder / "planner.onnx", False)
@@ -219,6 +219,7 @@ def _planner_inputs(settings: Settings) -> tuple[Tensor, ...]:
         torch.randn(1, LATENT),
         torch.zeros(1, PROPRIOCEPTION),
         torch.randn(1, LATENT),
+        1.0 + torch.rand(settings.obstacles, 2),
         torch.zeros(1, *plan),
         0.2 * torch.randn(settings.proposals, *plan),
         torch.randn(settings.iterations, settings.samples - 1, *plan),

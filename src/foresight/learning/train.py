@@ -65,7 +65,7 @@ def train(
     Args:
         data: recorded drives.
         out: folder for checkpoints, the learning curve and the result; training resumes from it.
-        held_out: drives to measure on; None keeps every 16th episode of `data` out for it.
+        held_out: drives to measure on; None keeps every 10th episode of `data` out for it.
         start: a bundle whose weights to start from, at a gentler learning rate; None starts afresh.
 
     Raises:
@@ -75,7 +75,7 @@ def train(
             `out` is damaged.
     """
     files = episode_files(data)
-    kept = episode_files(held_out) if held_out else files[15::16] or files[-1:]
+    kept = episode_files(held_out) if held_out else files[9::10] or files[-1:]
     used = [file for file in files if file not in kept]
     if not used:
         raise TrainingError(f"{data}: every episode is held out; collect more")
