@@ -16,7 +16,7 @@ from foresight.bundle import Bundle
 from foresight.control.safety import Plan, SafetyController
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
-from foresight.planning.navigator import NavigationStep, Navigator, Status
+from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import Task, pose_error, reached
 
