@@ -221,7 +221,8 @@ def scan_points(
 
 
 def nearest_by_sector(points: np.ndarray | None, count: int) -> np.ndarray:
-    """The nearest of the points (N, 2) in each of `count` equal sectors around the origin.
+    """The nearest of the points (N, 2) in each of `count` equal sectors around the origin; points
+    that are not finite are left out.
 
     Returns:
         (count, 2) float32, FAR_M away where there is none.
@@ -229,6 +230,7 @@ def nearest_by_sector(points: np.ndarray | None, count: int) -> np.ndarray:
     found = np.full((count, 2), FAR_M, np.float32)
     if points is None:
         return found
+    points = points[np.isfinite(points).all(1)]
     order = np.argsort(-np.square(points).sum(1))  # the nearest of a sector is written last
     bearing = np.arctan2(points[order, 1], points[order, 0]) % (2 * math.pi)
     found[(bearing * (count / (2 * math.pi))).astype(int) % count] = points[order]
