@@ -45,11 +45,22 @@ def driven(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(driven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What `foresight train` leaves behind after hardly any training."""
-    from foresight.learning.train import train
+    """What `foresight train` leaves behind after hardly any training.
+
+    Its weights are shaken, as if it had been long: the exporter merges equal ones, such as zeros.
+    """
+    import torch
+
+    from foresight.learning.train import load_trained, save_trained, train
 
     folder = tmp_path_factory.mktemp("trained")
     train(driven, folder, None, steps=2, distance_steps=4, seed=0)
+    result = load_trained(folder)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for weight in result.model.parameters():
+            weight += 0.01 * torch.randn(weight.shape, generator=generator)
+    save_trained(folder, result)
     return folder
 
 

@@ -18,6 +18,7 @@ from drives import circle, straight
 from foresight import bundle
 from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
+from foresight.dynamics.travel import travel_seconds
 from foresight.learning.calibrate import calibrate
 from foresight.learning.dataset import (
     DatasetError,
@@ -26,7 +27,7 @@ from foresight.learning.dataset import (
     load_episode,
     save_episode,
 )
-from foresight.learning.distance import Teacher, build_teacher, travel_seconds
+from foresight.learning.distance import Teacher, build_teacher
 from foresight.learning.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
 from foresight.learning.wander import Wanderer
 from foresight.learning.windows import Drives
@@ -87,6 +88,76 @@ def test_episode_without_one_of_its_arrays_is_named(tmp_path: Path) -> None:
         del content["bump"]
     with pytest.raises(DatasetError, match=r"0\.h5: damaged.*bump"):
         load_episode(file)
+
+
+def test_episode_that_a_crash_cut_short_is_named(tmp_path: Path) -> None:
+    (file,) = saved(tmp_path, [straight()])
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(DatasetError, match=r"0\.h5: damaged.*truncated"):
+        load_episode(file)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "complaint"),
+    [
+        ("image", np.zeros((60, 4, 4), np.uint8), "image is uint8.*not as documented"),
+        ("image", np.zeros((60, 4, 4, 3), np.float32), "image is float32.*not as documented"),
+        ("command", np.zeros((60, 3), np.float32), "command is float32.*not as documented"),
+        ("odometry", np.full((60, 5), np.nan, np.float32), "odometry.*not finite"),
+    ],
+    ids=["grey", "float", "three wheels", "NaN"],
+)
+def test_arrays_that_no_robot_records_are_refused(
+    tmp_path: Path, name: str, array: np.ndarray, complaint: str
+) -> None:
+    (file,) = saved(tmp_path, [straight()])
+    with h5py.File(file, "r+") as content:
+        del content[name]
+        content[name] = array
+    with pytest.raises(DatasetError, match=complaint):
+        load_episode(file)
+
+
+def test_few_bytes_cannot_stand_for_many(tmp_path: Path) -> None:
+    """A file of a few kB that unpacks to a gigabyte, and one that points into another."""
+    files = saved(tmp_path, [straight(), straight()])
+    with h5py.File(files[0], "r+") as content:
+        del content["image"]
+        content.create_dataset("image", (60, 2400, 2400, 3), "u1", compression="gzip")
+    with pytest.raises(DatasetError, match="compressed"):
+        load_episode(files[0])
+    with h5py.File(files[1], "r+") as content:
+        del content["image"]
+        content["image"] = h5py.ExternalLink(str(files[0]), "image")
+    with pytest.raises(DatasetError, match="no array 'image'"):
+        load_episode(files[1])
+
+
+def test_pictures_stay_on_disk_until_they_are_asked_for(tmp_path: Path) -> None:
+    """What is written to the file after loading shows: nothing was copied."""
+    files = saved(tmp_path, [straight(50), straight(60)])
+    pictures = Drives(files).image
+    with h5py.File(files[1], "r+") as content:
+        content["image"][7] = 200
+    frames = torch.tensor([[3, 49], [50, 57]])
+    assert pictures[frames].shape == (2, 2, 4, 4, 3)
+    assert pictures[frames][..., 0, 0, 0].tolist() == [[3, 49], [0, 200]]
+    assert [len(part) for part in pictures.split(64)] == [64, 46] and len(pictures) == 110
+
+
+def test_drives_of_an_earlier_version_are_still_read(tmp_path: Path) -> None:
+    episode = straight()
+    (file,) = saved(tmp_path, [episode])
+    with h5py.File(file, "r+") as content:
+        del content["image"]
+        content.create_dataset("image", data=episode.image, chunks=(10, 4, 4, 3))
+        content.attrs["version"] = 1
+    np.testing.assert_array_equal(load_episode(file).image, episode.image)
+
+
+def test_pictures_of_one_data_set_have_one_size(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"1\.h5: images are .*keep one size"):
+        Drives(saved(tmp_path, [straight(), circle(0)]))
 
 
 def test_arrays_of_one_episode_must_be_equally_long(tmp_path: Path) -> None:
@@ -272,7 +343,7 @@ def test_teacher_joins_drives_where_a_place_is_recognised(tmp_path: Path) -> Non
 def test_training_leaves_a_result_and_a_learning_curve(trained: Path) -> None:
     result = load_trained(trained)
     assert result.training["steps"] == 2 and result.training["frames"] == 400
-    assert result.calibration.surprise_scale > 0
+    assert result.calibration.latent_surprise > 0
     assert {"effective_rank", "error_ratio_copy_last_8"} <= result.metrics.keys()
     assert '"step": 0' in (trained / "curve.jsonl").read_text()
 

@@ -14,7 +14,16 @@ from hypothesis.extra import numpy as hnp
 
 from foresight import bundle
 from foresight.bundle import Bundle
-from foresight.planning import Belief, BeliefTracker, NavigationStep, Navigator, Status, WorldModel
+from foresight.planning import (
+    Belief,
+    BeliefTracker,
+    NavigationStep,
+    Navigator,
+    Status,
+    WorldModel,
+    scan_points,
+)
+from foresight.planning.navigator import FAR_M, nearest_by_sector
 from scripted import AHEAD, view
 
 ACTION_S = 0.5
@@ -273,6 +282,31 @@ def test_imagined_ways_add_up(scripted: Path, actions: np.ndarray) -> None:
             assert (x, y, yaw) == pytest.approx((place.real, place.imag, heading), abs=1e-5)
 
 
+# ----- keeping clear
+
+
+def test_a_scan_becomes_points_ahead_and_to_the_left() -> None:
+    """Of four beams, one is an echo ahead, one to the left; one is too near, one has no echo."""
+    points = scan_points(np.array([2.0, 1.0, 0.05, np.inf]), 0.0, math.pi / 2, 0.1)
+    np.testing.assert_allclose(points, [[2.0, 0.0], [0.0, 1.0]], atol=1e-9)
+
+
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(0, 300), st.just(2)), elements=st.floats(-5, 5))
+)
+def test_the_nearest_point_of_a_scan_is_never_lost(points: np.ndarray) -> None:
+    found = nearest_by_sector(points, 64)
+    assert found.shape == (64, 2)
+    if len(points):
+        nearest = np.hypot(*points.T).min()
+        assert np.hypot(*found.T).min() == pytest.approx(nearest, abs=1e-5)
+
+
+def test_without_a_scanner_nothing_is_near() -> None:
+    for nothing in (None, np.zeros((0, 2))):
+        assert np.hypot(*nearest_by_sector(nothing, 16).T).min() >= FAR_M
+
+
 # ----- believing
 
 
@@ -281,17 +315,25 @@ class Watcher:
 
     def __init__(self, story: Bundle) -> None:
         self.tracker = BeliefTracker(story)
-        self.now, self.x = 0.0, 0.0
+        self.now, self.x, self.turning = 0.0, 0.0, 0.0
 
     def watch(
-        self, seconds: float, linear: float = 0.4, actual: float | None = None
+        self,
+        seconds: float,
+        linear: float = 0.4,
+        actual: float | None = None,
+        wheels: float | None = None,
+        pressed: bool = False,
     ) -> list[Belief]:
+        """What it believes; it moves at `actual` and its wheels count `wheels` (m/s)."""
         actual = linear if actual is None else actual
+        wheels = actual if wheels is None else wheels
         beliefs = []
         for _ in range(round(seconds / 0.1)):
-            beliefs.append(self.tracker.update(self.now, view(x=self.x), STANDING))
+            body = np.array([self.turning, 0.0, pressed], np.float32)
+            beliefs.append(self.tracker.update(self.now, view(x=self.x), body))
             self.tracker.add_command(self.now, 0.1, linear, 0.0)
-            self.now, self.x = self.now + 0.1, self.x + 0.1 * actual
+            self.now, self.x, self.turning = self.now + 0.1, self.x + 0.1 * actual, wheels
         return beliefs
 
 
@@ -312,8 +354,8 @@ def test_jump_surprises_by_its_size(story: Bundle, watcher: Watcher) -> None:
     watcher.watch(1.0)
     watcher.x += 0.6
     belief = watcher.watch(0.1)[0]
-    scale = story.manifest.calibration.surprise_scale
-    assert belief.surprise == pytest.approx(0.6**2 / 6 / scale, rel=0.01)
+    scale = story.manifest.calibration.latent_surprise
+    assert belief.surprise == pytest.approx(max(0.6**2 / 6 / scale, (0.6 / 0.1) ** 2 / 3), rel=0.01)
     assert belief.surprise > 1
 
 
@@ -326,7 +368,20 @@ def test_uncertainty_outlasts_a_surprise_and_fades(watcher: Watcher) -> None:
 
 
 def test_being_held_while_driving_surprises(watcher: Watcher) -> None:
-    assert max(belief.surprise for belief in watcher.watch(2.0, 0.4, actual=0.0)) > 0.1
+    """Commanded to 0.4 m/s but at rest: 4 times the usual gap on one of two axes."""
+    found = watcher.watch(2.0, 0.4, actual=0.0)[-1].surprise
+    assert found == pytest.approx(4.0**2 / 2, rel=0.01)
+
+
+def test_being_held_by_what_the_bumper_feels_is_no_surprise(watcher: Watcher) -> None:
+    held = watcher.watch(2.0, 0.4, actual=0.0, pressed=True)[-1]
+    assert held.surprise == pytest.approx(0.2**2 / 6 / 0.01, rel=0.01)  # of the latent alone
+
+
+def test_wheels_that_slip_surprise(watcher: Watcher) -> None:
+    """Wheels count 0.2 m in an action while the view moves on by 0.08 m."""
+    found = watcher.watch(2.0, 0.4, actual=0.16, wheels=0.4)[-1].surprise
+    assert found == pytest.approx((0.12 / 0.1) ** 2 / 3, rel=0.01)
 
 
 def test_expectation_follows_the_mean_of_what_was_executed(watcher: Watcher) -> None:

@@ -11,9 +11,11 @@ import pytest
 import torch
 
 from foresight import bundle
-from foresight.bundle import ImageSpec
+from foresight.bundle import BundleError, ImageSpec
+from foresight.dynamics.networks import WorldModel
 from foresight.learning.calibrate import auroc
 from foresight.learning.dataset import DatasetError, episode_files, load_episode
+from foresight.learning.pretrained import load_pretrained, match_normalisation
 from foresight.learning.train import TrainingError, load_trained, train
 from foresight.learning.wander import Wanderer
 from foresight.learning.windows import Drives
@@ -77,6 +79,67 @@ def test_auroc_ranks() -> None:
     assert auroc(torch.tensor([0.1, 0.2, 0.8, 0.9]), label) == 1.0
     assert auroc(torch.tensor([0.9, 0.8, 0.2, 0.1]), label) == 0.0
     assert math.isnan(auroc(torch.zeros(4), torch.zeros(4)))
+
+
+# ----- on from a bundle --------------------------------------------------------------------------
+
+
+def test_weights_come_back_from_a_bundle(trained: Path, exported: Path, driven: Path) -> None:
+    """Latents, predictions and distances agree; only the inverse head is in no graph."""
+    image = Drives(episode_files(driven)).image[torch.arange(64)]
+    expected, model = load_trained(trained).model.eval(), WorldModel()
+    assert load_pretrained(model, exported) == ["inverse"]
+    match_normalisation(model.encoder, image)
+    with torch.no_grad():
+        latent = expected.encoder(image)
+        torch.testing.assert_close(model.eval().encoder(image), latent, atol=0.01, rtol=0.01)
+        body, action = torch.rand(64, 3), torch.rand(64, 2)
+        torch.testing.assert_close(
+            model.predictor(latent, body, action).latent,
+            expected.predictor(latent, body, action).latent,
+            atol=0.01,
+            rtol=0.01,
+        )
+        torch.testing.assert_close(
+            model.distance_energy(latent, latent.flip(0)),
+            expected.distance_energy(latent, latent.flip(0)),
+            atol=0.01,
+            rtol=0.01,
+        )
+
+
+def test_the_first_update_sees_what_the_bundle_sees(exported: Path, driven: Path) -> None:
+    """Training normalises by batch, a bundle does not: the change must not throw latents about."""
+    image = Drives(episode_files(driven)).image[torch.arange(200)]
+    model = WorldModel()
+    load_pretrained(model, exported)
+    match_normalisation(model.encoder, image)
+    with torch.no_grad():
+        as_robot, as_trainer = model.eval().encoder(image), model.train().encoder(image)
+    torch.testing.assert_close(as_trainer, as_robot, atol=0.02, rtol=0.02)
+
+
+def test_training_from_a_bundle_starts_where_it_ended(
+    driven: Path, exported: Path, tmp_path: Path
+) -> None:
+    train(driven, tmp_path / "new", None, steps=1, distance_steps=2, seed=0)
+    train(driven, tmp_path / "on", None, steps=1, distance_steps=2, seed=0, start=exported)
+    model = WorldModel()
+    load_pretrained(model, exported)
+    before = dict(model.predictor.named_parameters())
+
+    def moved(folder: Path) -> float:
+        now = load_trained(folder).model.predictor.named_parameters()
+        return max(float((weight - before[name]).detach().abs().max()) for name, weight in now)
+
+    assert moved(tmp_path / "on") < 1e-3 < 1e-2 < moved(tmp_path / "new")
+
+
+def test_a_bundle_of_other_networks_is_refused(
+    passthrough: Path, driven: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(BundleError, match="latent_size is .*train without --from"):
+        train(driven, tmp_path, None, steps=1, distance_steps=1, seed=0, start=passthrough)
 
 
 # ----- what is left behind ----------------------------------------------------------------------

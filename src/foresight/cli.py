@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +15,6 @@ from rich.table import Table
 
 from foresight import __version__
 from foresight.sim.demo import demo_command, report_command
-from foresight.sim.tasks import Suite
 from foresight.workspace import launch_command
 
 app = typer.Typer(
@@ -102,22 +100,58 @@ def collect(
         )
 
 
+@app.command("import-bag")
+def import_bag(
+    bags: Annotated[
+        list[Path], typer.Argument(exists=True, help="Folders of recordings, .mcap or .db3 files.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the episodes.")],
+    robot: Annotated[Path, typer.Option(help="Profile of the robot that recorded.")],
+    image: Annotated[str | None, typer.Option(help="Topic of the pictures.")] = None,
+    camera_info: Annotated[
+        str | None, typer.Option(help="Topic [default: beside the pictures], or none.")
+    ] = None,
+    odom: Annotated[str | None, typer.Option(help="Topic of the odometry.")] = None,
+    cmd_vel: Annotated[str | None, typer.Option(help="Topic of the commands.")] = None,
+    bumper: Annotated[
+        str | None, typer.Option(help="Topic of the bumper [default: bumper, if there], or none.")
+    ] = None,
+) -> None:
+    """Turn rosbag2 recordings of a robot into drives to train on."""
+    from foresight.learning.bags import Tally, Topics, import_bags
+
+    topics, tally = Topics(image, odom, cmd_vel, camera_info, bumper), Tally()
+    with _one_sentence("import-bag"):
+        try:
+            import_bags(bags, out, robot, topics, tally)
+        finally:
+            if tally != Tally():
+                console.print(f"{out}: {tally}", highlight=False, soft_wrap=True)
+    for problem in tally.problems:
+        typer.echo(f"foresight import-bag: {problem}", err=True)
+    if tally.problems:
+        raise typer.Exit(1)
+
+
 @app.command()
 def train(
     data: Annotated[Path, typer.Option(help="Folder of recorded drives.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints; training resumes from it.")],
     held_out: Annotated[
-        Path | None, typer.Option(help="Drives to measure on [default: every 16th of --data].")
+        Path | None, typer.Option(help="Drives to measure on [default: every 10th of --data].")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="World model updates.")] = 4000,
     distance_steps: Annotated[int, typer.Option(min=1, help="Distance head updates.")] = 6000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Bundle whose weights to start from.")
+    ] = None,
 ) -> None:
     """Train a world model and its distance head; Ctrl-C and the same command go on later."""
     from foresight.learning.train import train
 
     with _one_sentence("train"):
-        trained = train(data, out, held_out, steps, distance_steps, seed)
+        trained = train(data, out, held_out, steps, distance_steps, seed, start)
         console.print(_metrics_table(trained.metrics))
 
 
@@ -138,21 +172,68 @@ def export(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Option(help="Bundle to drive with.")],
-    suite: Annotated[Suite, typer.Option(help="0.7-2 m, 2-4 m, or into another room.")] = "near",
-    world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
-    episodes: Annotated[int, typer.Option(min=1)] = 50,
+    bundle: Annotated[Path, typer.Option(help="Bundle to test.")],
+    suite: Annotated[
+        Literal["near", "room", "house", "surprise", "causal"],
+        typer.Option(
+            help="Drives of 0.7-2 m, of 2-4 m, to another room; faults; cause and effect."
+        ),
+    ] = "near",
+    world: Annotated[str, typer.Option(help="Numbers of the homes: SEED[,SEED...].")] = "0",
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="In all, spread over the homes [default: 50; surprise 8, causal 4 for each home].",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws starts and goals.")] = 0,
+    commission: Annotated[
+        float | None,
+        typer.Option(
+            min=4, help="First let a robot drive itself in each home for MINUTES and train on that."
+        ),
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder for --commission; it resumes there.")] = Path(
+        "runs/commission"
+    ),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes side by side [default: one per core].")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of failed drives, of reliability."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
-    """Drive to goal pictures in simulation and count what is reached."""
-    from foresight.learning.evaluate import evaluate
+    """Test a bundle in simulation, beside baselines that drive the same tasks."""
+    worlds = _worlds(world)
+    from foresight.learning import evaluate as evaluation
 
     with _one_sentence("evaluate"):
-        result = evaluate(bundle, robot, suite, world, episodes, seed)
-        _write_json(json, asdict(result))
-        console.print(result.summary())
+        adapted = {}
+        if commission is not None:
+            from foresight.learning.commission import commission as commissioned
+
+            adapted = {
+                home: commissioned(bundle, robot, home, commission, work, seed, console)
+                for home in worlds
+            }
+        count = episodes or evaluation.default_episodes(suite, len(worlds))
+        result = evaluation.evaluate(
+            bundle,
+            robot,
+            suite,
+            worlds,
+            count,
+            seed,
+            workers=workers or len(os.sched_getaffinity(0)),
+            commissioned=adapted,
+            pictures=pictures,
+        )
+        _write_json(json, result)
+        console.print(evaluation.summary(result))
 
 
 @app.command()
@@ -211,6 +292,8 @@ def _worlds(text: str) -> list[int]:
                 param_hint="--world",
             )
         worlds += range(int(first), int(last) + 1)
+    if len(set(worlds)) < len(worlds):
+        raise typer.BadParameter(f"{text!r} names a home twice", param_hint="--world")
     return worlds
 
 

@@ -5,6 +5,9 @@
     command    (T, 2) float32       v m/s, w rad/s, in force from this frame to the next
     bump       (T,) uint8           1 if the bumper was pressed since the frame before
 attributes: `version`, `period_s`, `robot` (profile name), `source` (which home, which driver).
+
+Since version 2, images lie in one piece (no chunks, no compression) and are mapped into memory, so
+that a data set may be larger than it; images of version 1 are read whole.
 """
 
 from __future__ import annotations
@@ -16,8 +19,10 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-VERSION = 1
+VERSION = 2
 PERIOD_S = 0.1
+_SHAPES = {"image": (None, None, 3), "odometry": (5,), "command": (2,), "bump": ()}  # of one frame
+_AGAIN = "delete it and collect again"
 
 
 class DatasetError(ValueError):
@@ -42,9 +47,7 @@ def save_episode(path: Path, episode: Episode, robot: str, source: str) -> None:
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w") as file:
         file.attrs.update(version=VERSION, period_s=PERIOD_S, robot=robot, source=source)
-        chunk = (min(50, len(episode)), *episode.image.shape[1:])
-        file.create_dataset("image", data=episode.image, chunks=chunk)
-        for name in ("odometry", "command", "bump"):
+        for name in _SHAPES:
             file.create_dataset(name, data=getattr(episode, name))
     os.replace(partial, path)
 
@@ -62,20 +65,48 @@ def episode_files(folder: Path) -> list[Path]:
 
 
 def load_episode(path: Path) -> Episode:
-    """Read one episode.
+    """Read one episode; its image is a read-only map of the file.
 
     Raises:
-        DatasetError: the file is damaged, of another version, or its arrays disagree in length.
+        DatasetError: the file is damaged, of another version, or holds what no robot records.
     """
-    names = ("image", "odometry", "command", "bump")
     try:
         with h5py.File(path, "r") as file:
-            version = file.attrs.get("version")
-            if version != VERSION:
-                raise DatasetError(f"{path}: version is {version}, expected {VERSION}")
-            arrays = [file[name][:] for name in names]
-    except (OSError, KeyError) as error:
-        raise DatasetError(f"{path}: damaged ({error}); delete it and collect again") from error
-    if len({len(array) for array in arrays}) != 1:
-        raise DatasetError(f"{path}: its arrays differ in length; delete it and collect again")
-    return Episode(*arrays)
+            version, period_s = file.attrs.get("version"), file.attrs.get("period_s")
+            if version not in (1, VERSION):
+                raise DatasetError(f"{path}: version is {version}, expected {VERSION}; {_AGAIN}")
+            if period_s != PERIOD_S:
+                raise DatasetError(
+                    f"{path}: period_s is {period_s}, expected {PERIOD_S}; record at that period"
+                )
+            arrays = {name: _read(path, file, name) for name in _SHAPES}
+    except (OSError, KeyError, RuntimeError) as error:
+        raise DatasetError(f"{path}: damaged ({error}); {_AGAIN}") from error
+    if len({len(array) for array in arrays.values()}) != 1:
+        raise DatasetError(f"{path}: its arrays differ in length; {_AGAIN}")
+    for name in ("odometry", "command"):
+        if not np.isfinite(arrays[name]).all():
+            raise DatasetError(f"{path}: {name} has numbers that are not finite; {_AGAIN}")
+    return Episode(**arrays)
+
+
+def _read(path: Path, file: h5py.File, name: str) -> np.ndarray:
+    """One array, with its own bytes in this very file; nothing else is worth trusting."""
+    own = isinstance(file.get(name, getlink=True), h5py.HardLink)
+    data = file[name] if own else None
+    if not isinstance(data, h5py.Dataset):
+        raise KeyError(f"no array '{name}'")
+    kind, shape = np.dtype("u1" if name in ("image", "bump") else "f4"), _SHAPES[name]
+    fits = data.ndim == 1 + len(shape) and all(
+        wanted in (None, size) for wanted, size in zip(shape, data.shape[1:], strict=True)
+    )
+    if data.dtype != kind or not fits or not data.size:
+        raise DatasetError(
+            f"{path}: {name} is {data.dtype}{data.shape}, not as documented; {_AGAIN}"
+        )
+    if data.nbytes > path.stat().st_size:
+        raise DatasetError(f"{path}: {name} is compressed or lies elsewhere; store it plainly")
+    offset = data.id.get_offset()
+    if name == "image" and offset is not None:
+        return np.asarray(np.memmap(path, kind, "r", offset, data.shape))
+    return data[:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,19 +16,61 @@ from foresight.learning.dataset import DatasetError, load_episode
 _ROUNDS = 50  # of drawing pairs of frames: even if one pair in a thousand will do, it is found
 
 
+class Pictures:
+    """The images of all episodes, (T, h, w, 3) uint8, left on disk until they are asked for."""
+
+    def __init__(self, episodes: Sequence[np.ndarray]) -> None:
+        self._episodes = list(episodes)
+        self._ends = np.cumsum([len(images) for images in episodes])
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, frames: Tensor) -> Tensor:
+        """A copy of the images at `frames` (...) int64: (..., h, w, 3) uint8.
+
+        Raises:
+            IndexError: there is no such frame.
+        """
+        shape = self._episodes[0].shape[1:]
+        found = np.empty((frames.numel(), *shape), np.uint8)
+        flat = frames.flatten().numpy()
+        if len(flat) and not 0 <= flat.min() <= flat.max() < len(self):
+            raise IndexError(f"frames {flat.min()} to {flat.max()} of {len(self)}")
+        episode = np.searchsorted(self._ends, flat, "right")
+        from_end = flat - self._ends[episode]
+        for row, (number, frame) in enumerate(
+            zip(episode.tolist(), from_end.tolist(), strict=True)
+        ):
+            found[row] = self._episodes[number][frame]
+        return torch.from_numpy(found).view(*frames.shape, *shape)
+
+    def split(self, count: int) -> Iterator[Tensor]:
+        """All images in order, `count` at a time."""
+        for frames in torch.arange(len(self)).split(count):
+            yield self[frames]
+
+
 class Drives:
-    """A data set in memory, ready to draw windows from.
+    """A data set, ready to draw windows from; all but its pictures is in memory.
 
     One action is `ticks` frames long; `steps` actions make a window.
 
     Raises:
-        DatasetError: an episode is damaged, or none is long enough for a window.
+        DatasetError: an episode is damaged or its images are of another size, or none is long
+            enough for a window.
     """
 
     def __init__(self, files: Sequence[Path], ticks: int = 5, steps: int = 8) -> None:
         episodes = [load_episode(file) for file in files]
         self.ticks, self.steps = ticks, steps
-        self.image = torch.from_numpy(np.concatenate([e.image for e in episodes]))
+        for file, episode in zip(files, episodes, strict=True):
+            if episode.image.shape[1:] != episodes[0].image.shape[1:]:
+                raise DatasetError(
+                    f"{file}: images are {episode.image.shape[1:]}, those of {files[0]} are "
+                    f"{episodes[0].image.shape[1:]}; keep one size in one folder"
+                )
+        self.image = Pictures([e.image for e in episodes])
         odometry = np.concatenate([e.odometry for e in episodes])
         bump = np.concatenate([e.bump for e in episodes]).astype(np.float32)
         self.pose = torch.from_numpy(odometry[:, :3].copy())
