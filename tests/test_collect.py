@@ -19,7 +19,7 @@ from foresight.control.limits import VelocityLimiter
 from foresight.learning.collect import collect
 from foresight.learning.dataset import load_episode
 from foresight.learning.own_map import OwnMap
-from foresight.learning.wander import Wanderer, drive, put_down, ways_through_gaps
+from foresight.learning.wander import Wanderer, put_down, record, ways_through_gaps
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.randomise import Variation
@@ -65,7 +65,9 @@ def test_the_robot_sees_much_of_the_home_within_ten_minutes(
 ) -> None:
     cells = {(int(x / 0.5), int(y / 0.5)) for x, y, _ in tour[0]}
     rows, columns = np.nonzero(free_space(Apartment(0).occupied(), PROFILE.footprint_radius_m))
-    floor = set(zip((columns * 0.05 / 0.5).astype(int), (rows * 0.05 / 0.5).astype(int)))
+    floor = set(
+        zip((columns * 0.05 / 0.5).astype(int), (rows * 0.05 / 0.5).astype(int), strict=True)
+    )
     assert len(cells & floor) > 0.4 * len(floor)
 
 
@@ -131,7 +133,7 @@ def test_the_same_seed_drives_and_sees_the_same() -> None:
         simulator = Simulator(Apartment(0), PROFILE, 5)
         simulator.reset(put_down(simulator.apartment, PROFILE, 5))
         driver, limiter = Wanderer(PROFILE, 5), VelocityLimiter(PROFILE.limits)
-        arrays = drive(simulator, driver, limiter, 0.1, 30)
+        arrays = record(simulator, driver, limiter, 0.1, 30)
         simulator.close()
         return list(arrays)
 

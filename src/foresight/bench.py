@@ -109,18 +109,18 @@ def _sim(profile: RobotProfile, rounds: int = 10, frames: int = 30) -> Figures:
     """
     os.environ.setdefault("LP_NUM_THREADS", "1")  # as each of several collecting robots
     from foresight.control.limits import VelocityLimiter
-    from foresight.learning.wander import Wanderer, drive, put_down
+    from foresight.learning.wander import Wanderer, put_down, record
     from foresight.sim.apartment import Apartment
     from foresight.sim.robot import Simulator
 
     simulator = Simulator(Apartment(0), profile)
     simulator.reset(put_down(simulator.apartment, profile, seed=0))
     driver, limiter = Wanderer(profile, seed=0), VelocityLimiter(profile.limits)
-    drive(simulator, driver, limiter, 0.1, frames)
+    record(simulator, driver, limiter, 0.1, frames)
     whole = alone = 0.0
     for _ in range(rounds):
         started = time.perf_counter()
-        drive(simulator, driver, limiter, 0.1, frames)
+        record(simulator, driver, limiter, 0.1, frames)
         between = time.perf_counter()
         for _ in range(frames):
             simulator.render()

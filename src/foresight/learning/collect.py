@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemaining
 
 from foresight.control.limits import VelocityLimiter
 from foresight.learning.dataset import PERIOD_S, Episode, save_episode
-from foresight.learning.wander import Wanderer, drive, put_down
+from foresight.learning.wander import Wanderer, put_down, record
 from foresight.robot import RobotProfile
 from foresight.sim.randomise import Variation
 
@@ -58,7 +58,7 @@ class Robot:
             for name in self.names:
                 yield (
                     name,
-                    Episode(*drive(simulator, driver, limiter, PERIOD_S, self.episode_frames)),
+                    Episode(*record(simulator, driver, limiter, PERIOD_S, self.episode_frames)),
                     source,
                 )
         finally:

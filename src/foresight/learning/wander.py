@@ -239,7 +239,7 @@ def ways_through_gaps(ranges: np.ndarray, angles: np.ndarray, width_m: float) ->
     return ways
 
 
-def drive(
+def record(
     simulator: Simulator, driver: Wanderer, limiter: VelocityLimiter, period_s: float, frames: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Drive on for `frames` frames; what the robot saw, sensed and did.
