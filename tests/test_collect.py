@@ -42,13 +42,13 @@ def at_rest(pose: tuple[float, float, float], **conditions: object) -> Simulator
 
 @pytest.fixture(scope="module")
 def tour() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Ten minutes in home 0 on worn wheels: true poses, poses by the own map, bumper."""
+    """Five minutes in home 0 on worn wheels: true poses, poses by the own map, bumper."""
     simulator = Simulator(Apartment(0), PROFILE, 3, Noise(wheel_mismatch=0.01, wheel_step=0.05))
     simulator.reset(put_down(simulator.apartment, PROFILE, 3))
     driver, limiter = Wanderer(PROFILE, 3), VelocityLimiter(PROFILE.limits)
     own = OwnMap(ANGLES, PROFILE.footprint_radius_m)
     true, believed, bumps = [], [], []
-    for _ in range(6000):
+    for _ in range(3000):
         reading, scan = simulator.odometry(), simulator.scan()
         odometry = np.array([reading.x, reading.y, reading.yaw])
         own.update(scan, odometry, simulator.bumper)
@@ -60,7 +60,7 @@ def tour() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(true), np.array(believed), np.array(bumps)
 
 
-def test_the_robot_sees_much_of_the_home_within_ten_minutes(
+def test_the_robot_sees_much_of_the_home_within_five_minutes(
     tour: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     cells = {(int(x / 0.5), int(y / 0.5)) for x, y, _ in tour[0]}
@@ -68,14 +68,14 @@ def test_the_robot_sees_much_of_the_home_within_ten_minutes(
     floor = set(
         zip((columns * 0.05 / 0.5).astype(int), (rows * 0.05 / 0.5).astype(int), strict=True)
     )
-    assert len(cells & floor) > 0.4 * len(floor)
+    assert len(cells & floor) > 0.25 * len(floor)
 
 
 def test_bumps_are_well_represented_but_do_not_take_over(
     tour: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     pressed = tour[2].astype(int)
-    assert 20 <= np.count_nonzero(np.diff(pressed) > 0) <= 120  # in ten minutes
+    assert 10 <= np.count_nonzero(np.diff(pressed) > 0) <= 60  # in five minutes
     assert 0.01 < pressed.mean() < 0.10
 
 
@@ -93,20 +93,22 @@ def test_its_own_map_tells_where_it_is_when_odometry_no_longer_does(
 
 @pytest.mark.parametrize("door", range(len(Apartment(0).doors)))
 def test_a_doorway_is_seen_in_the_scan(door: int) -> None:
-    """From a metre before it, the way leads through its middle to the other side."""
+    """From 0.7 m before it, the way leads through its middle to the other side."""
     home = Apartment(0)
     place = np.array([home.doors[door].x, home.doors[door].y])
     free = free_space(home.occupied(), PROFILE.footprint_radius_m)
     for heading in np.arange(4) * np.pi / 2:
         forward = np.array([np.cos(heading), np.sin(heading)])
-        if not all(free[tuple((np.flip(place + d * forward) / 0.05).astype(int))] for d in (-1, 1)):
+        if not all(
+            free[tuple((np.flip(place + d * forward) / 0.05).astype(int))] for d in (-0.7, 0.7)
+        ):
             continue
-        simulator = at_rest((*(place - forward), heading))
+        simulator = at_rest((*(place - 0.7 * forward), heading))
         scan = np.minimum(simulator.scan(), PROFILE.scan.range_max_m)
         ways = ways_through_gaps(scan, ANGLES, 2 * PROFILE.footprint_radius_m)
-        nearest = min(ways, key=lambda way: np.hypot(*(way[1] - (1.0, 0.0))))
-        np.testing.assert_allclose(nearest[1], (1.0, 0.0), atol=0.15)
-        assert nearest[2][0] > 1.5
+        nearest = min(ways, key=lambda way: np.hypot(*(way[1] - (0.7, 0.0))))
+        np.testing.assert_allclose(nearest[1], (0.7, 0.0), atol=0.15)
+        assert nearest[2][0] > 1.2
         return
     pytest.fail("no side of this doorway is free")
 
