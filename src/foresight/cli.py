@@ -284,8 +284,8 @@ def _worlds(text: str) -> list[int]:
     """Numbers of homes from '7', '3,5,8', '0-99' or a mixture; bad usage ends the command."""
     worlds: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        last = last or first
+        first, dash, last = part.partition("-")
+        last = last if dash else first
         if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 10**6):
             raise typer.BadParameter(
                 f"{part!r} names no homes; give numbers such as 7, 3,5,8 or 0-99",

@@ -57,7 +57,7 @@ class Variation:
             conditions=Conditions(
                 light=(red, green, blue),
                 exposure=between(0.8, 1.2),
-                latency_s=round(int(rng.integers(round(0.15 / TIMESTEP_S) + 1)) * TIMESTEP_S, 4),
+                latency_s=round(int(between(0.0, 0.15) / TIMESTEP_S) * TIMESTEP_S, 4),
             ),
         )
 
