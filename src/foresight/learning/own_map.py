@@ -137,7 +137,7 @@ class OwnMap:
         corners, cells = everything[: len(outline)] - low, everything[len(outline) : -1] - low
         free = np.zeros(evidence.shape, np.uint8)
         cv2.fillPoly(free, [corners.astype(np.int32)], 1)
-        evidence -= 0.4 * free
+        evidence -= 0.4 * cv2.erode(free, _KERNELS[1])  # what only just passed a corner is not
         evidence[cells[:, 1], cells[:, 0]] += 1.0
         np.clip(evidence, -_FULL, _FULL, out=evidence)
         solid = cv2.GaussianBlur((evidence > 0).astype(np.float32), (5, 5), 1.0)
