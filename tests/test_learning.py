@@ -27,6 +27,7 @@ from foresight.learning.dataset import (
     save_episode,
 )
 from foresight.learning.distance import Teacher, build_teacher, travel_seconds
+from foresight.learning.journal import CURVE
 from foresight.learning.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
 from foresight.learning.wander import Wanderer
 from foresight.learning.windows import Drives
@@ -344,7 +345,7 @@ def test_training_leaves_a_result_and_a_learning_curve(trained: Path) -> None:
     assert result.training["steps"] == 2 and result.training["frames"] == 400
     assert result.calibration.surprise_scale > 0
     assert {"effective_rank", "error_ratio_copy_last_8"} <= result.metrics.keys()
-    assert '"step": 0' in (trained / "curve.jsonl").read_text()
+    assert (trained / CURVE).read_bytes().startswith(b"\x89PNG")
 
 
 def test_exported_planner_and_dynamics_say_what_the_manifest_says(exported: Path) -> None:

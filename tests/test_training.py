@@ -145,12 +145,6 @@ def test_a_bundle_of_other_networks_is_refused(
 # ----- what is left behind ----------------------------------------------------------------------
 
 
-def test_training_goes_on_from_its_checkpoint(driven: Path, tmp_path: Path) -> None:
-    train(driven, tmp_path, None, steps=2, distance_steps=2, seed=0)
-    train(driven, tmp_path, None, steps=3, distance_steps=2, seed=0)
-    assert torch.load(tmp_path / "checkpoint.pt", weights_only=True)["step"] == 3
-
-
 def test_a_result_that_would_run_code_is_refused(tmp_path: Path) -> None:
     torch.save({"model": print}, tmp_path / "trained.pt")
     with pytest.raises(TrainingError, match="damaged"):

@@ -101,12 +101,18 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--from", help="Bundle whose weights to start from.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda [default: the GPU if there is one].")
+    ] = None,
 ) -> None:
-    """Train a world model and its distance head; Ctrl-C and the same command go on later."""
+    """Train a world model and its distance head; Ctrl-C and the same command go on later.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m foresight.cli train ...
+    """
     from foresight.learning.train import train
 
     with _one_sentence("train"):
-        trained = train(data, out, held_out, steps, distance_steps, seed, start)
+        trained = train(data, out, held_out, steps, distance_steps, seed, start, device)
         console.print(_metrics_table(trained.metrics))
 
 
@@ -207,3 +213,7 @@ def _metrics_table(metrics: dict[str, float]) -> Table:
     for name, value in metrics.items():
         table.add_row(name.replace("_", " "), f"{value:g}")
     return table
+
+
+if __name__ == "__main__":  # for `torchrun -m foresight.cli train ...`
+    app()
