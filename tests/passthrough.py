@@ -1,8 +1,9 @@
 """A bundle whose graphs compute what a test can work out by hand.
 
 encoder: the mean colour, latent (3,) in 0 to 1. dynamics: the latent stays, each step drives
-(v * 0.5 s, 0, w * 0.5 s), nothing is hit. planner: always (SPEED, 0), at the goal when the colours
-agree; log1p(seconds to go) is the mean difference of the colours times ten.
+(v * 0.5 s, 0, w * 0.5 s), nothing is hit. relation: all places are one. planner: always (SPEED, 0),
+at the goal when the colours agree; log1p(seconds to go) is the mean difference of the colours times
+ten.
 """
 
 from __future__ import annotations
@@ -32,7 +33,12 @@ IMAGE = ImageSpec(width=80, height=60, hfov_deg=90.0)
 
 def write(folder: Path) -> Path:
     """Write the bundle to `folder` and return it."""
-    graphs = {"encoder": encoder(), "dynamics": _dynamics(), "planner": _planner()}
+    graphs = {
+        "encoder": encoder(),
+        "dynamics": _dynamics(),
+        "relation": _relation(),
+        "planner": _planner(),
+    }
     return write_graphs(folder, graphs, latent_size=3)
 
 
@@ -53,7 +59,14 @@ def write_graphs(folder: Path, models: dict[str, onnx.ModelProto], latent_size: 
         latent_size=latent_size,
         planner=PlannerSpec(samples=2, iterations=1, horizon=HORIZON, elites=1),
         graphs=graphs,
-        calibration=Calibration(surprise_scale=0.01, arrived_gap=0.2),
+        calibration=Calibration(
+            latent_surprise=0.01,
+            motion_surprise=1.0,
+            motion_spread=(0.1, 0.1, 0.1),
+            twist_surprise=1.0,
+            twist_spread=(0.1, 0.1),
+            arrived_gap=0.2,
+        ),
         training={},
         metrics={},
     )
@@ -109,6 +122,7 @@ def _dynamics() -> onnx.ModelProto:
         helper.make_node("MatMul", ["action", "to_offset"], ["displacement"]),
         helper.make_node("MatMul", ["action", "to_nothing"], ["none"]),
         helper.make_node("Squeeze", ["none", "last"], ["collision"]),
+        helper.make_node("Add", ["collision", "one"], ["expected_error"]),
     ]
     return model(
         "dynamics",
@@ -123,8 +137,10 @@ def _dynamics() -> onnx.ModelProto:
             value("next_proprioception", "batch", 3),
             value("collision", "batch"),
             value("displacement", "batch", 3),
+            value("expected_error", "batch"),
         ],
         [
+            constant("one", 1.0),
             constant("to_body", [[1.0, 0, 0], [0, 1, 0]]),
             constant("to_offset", [[0.5, 0, 0], [0, 0, 0.5]]),
             constant("to_nothing", [[0.0], [0]]),
@@ -133,10 +149,40 @@ def _dynamics() -> onnx.ModelProto:
     )
 
 
+def _relation() -> onnx.ModelProto:
+    return relation(
+        3,
+        [
+            helper.make_node("Sub", ["latent", "latent"], ["displacement"]),
+            helper.make_node("ReduceSum", ["displacement", "axes"], ["gap"], keepdims=0),
+        ],
+        [constant("axes", np.array([1]))],
+    )
+
+
+def relation(
+    size: int, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]
+) -> onnx.ModelProto:
+    """A relation graph that is sure to be close; the nodes give displacement and gap."""
+    return model(
+        "relation",
+        [
+            *nodes,
+            helper.make_node("ReduceMean", ["latent", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Sub", ["mean", "mean"], ["zero"]),
+            helper.make_node("Add", ["zero", "sure"], ["close"]),
+        ],
+        [value("latent", "batch", size), value("other", "batch", size)],
+        [value("gap", "batch"), value("displacement", "batch", 3), value("close", "batch")],
+        [*constants, constant("sure", 1.0)],
+    )
+
+
 def _planner() -> onnx.ModelProto:
     nodes = [
         helper.make_node("Identity", ["ahead"], ["actions"]),
         helper.make_node("Identity", ["zeros"], ["collision"]),
+        helper.make_node("Identity", ["zeros"], ["uncertainty"]),
         helper.make_node("Sub", ["latent", "goal"], ["difference"]),
         helper.make_node("Abs", ["difference"], ["distance"]),
         helper.make_node("ReduceMean", ["distance", "axes"], ["mean"], keepdims=0),
@@ -156,6 +202,7 @@ def _planner() -> onnx.ModelProto:
             value("latent", 1, 3),
             value("proprioception", 1, 3),
             value("goal", 1, 3),
+            value("obstacles", 8, 2),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
             value("noise", 1, 1, HORIZON, 2),
@@ -165,6 +212,7 @@ def _planner() -> onnx.ModelProto:
             value("energy", 1, HORIZON),
             value("latents", 1, HORIZON, 3),
             value("collision", 1, HORIZON),
+            value("uncertainty", 1, HORIZON),
             value("gap", 1),
             value("relation", 1, 5),
         ],

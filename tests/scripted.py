@@ -3,7 +3,8 @@
 A latent is what `view` returns: the goal as decoded (x m, y m, sin yaw, cos yaw, close logit) and
 the learned distance. encoder: sees one view, whatever the image. dynamics: the latent's x grows by
 v * 0.5 s and its y by w * 0.5 s; displacement (v * 0.5 s, 0, w * 0.5 s); it runs into something
-with probability |v|. planner: always AHEAD; its output `collision` shows the linear speeds that it
+with probability |v|, and expects an error of 1. relation: x and y of one latent from another's.
+planner: always AHEAD; its output `collision` shows the linear speeds that it
 was given as warm start.
 """
 
@@ -16,7 +17,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from passthrough import HORIZON, IMAGE, constant, model, value, write_graphs
+from passthrough import HORIZON, IMAGE, constant, model, relation, value, write_graphs
 
 SIZE = 6
 AHEAD = np.array([[0.2, 0.0], [0.3, 0.0], [0.4, 0.1], [0.5, 0.2]], np.float32)
@@ -34,7 +35,12 @@ def view(
 def write(folder: Path, seen: np.ndarray | None = None) -> Path:
     """Write the bundle to `folder` and return it; its camera sees `seen`."""
     seen = view() if seen is None else seen
-    graphs = {"encoder": _encoder(seen), "dynamics": _dynamics(), "planner": _planner()}
+    graphs = {
+        "encoder": _encoder(seen),
+        "dynamics": _dynamics(),
+        "relation": _relation(),
+        "planner": _planner(),
+    }
     return write_graphs(folder, graphs, latent_size=SIZE)
 
 
@@ -67,6 +73,8 @@ def _dynamics() -> onnx.ModelProto:
         helper.make_node("MatMul", ["action", "to_linear"], ["linear"]),
         helper.make_node("Abs", ["linear"], ["speed"]),
         helper.make_node("Squeeze", ["speed", "last"], ["collision"]),
+        helper.make_node("Sub", ["collision", "collision"], ["zero"]),
+        helper.make_node("Add", ["zero", "one"], ["expected_error"]),
     ]
     to_latent = np.zeros((2, SIZE))
     to_latent[0, 0] = to_latent[1, 1] = 0.5
@@ -83,14 +91,30 @@ def _dynamics() -> onnx.ModelProto:
             value("next_proprioception", "batch", 3),
             value("collision", "batch"),
             value("displacement", "batch", 3),
+            value("expected_error", "batch"),
         ],
         [
+            constant("one", 1.0),
             constant("to_latent", to_latent),
             constant("to_body", [[1.0, 0, 0], [0, 1, 0]]),
             constant("to_offset", [[0.5, 0, 0], [0, 0, 0.5]]),
             constant("to_linear", [[1.0], [0]]),
             constant("last", np.array([1])),
         ],
+    )
+
+
+def _relation() -> onnx.ModelProto:
+    to_displacement = np.zeros((SIZE, 3))
+    to_displacement[0, 0] = to_displacement[1, 1] = 1.0
+    return relation(
+        SIZE,
+        [
+            helper.make_node("Sub", ["other", "latent"], ["change"]),
+            helper.make_node("MatMul", ["change", "to_displacement"], ["displacement"]),
+            helper.make_node("ReduceSum", ["displacement", "axes"], ["gap"], keepdims=0),
+        ],
+        [constant("axes", np.array([1])), constant("to_displacement", to_displacement)],
     )
 
 
@@ -104,6 +128,7 @@ def _planner() -> onnx.ModelProto:
         helper.make_node("Expand", ["latent", "latents_shape"], ["latents"]),
         helper.make_node("Slice", ["warm_start", "zero", "one", "two"], ["linear"]),
         helper.make_node("Squeeze", ["linear", "two"], ["collision"]),
+        helper.make_node("Sub", ["collision", "collision"], ["uncertainty"]),
     ]
     return model(
         "planner",
@@ -112,6 +137,7 @@ def _planner() -> onnx.ModelProto:
             value("latent", 1, SIZE),
             value("proprioception", 1, 3),
             value("goal", 1, SIZE),
+            value("obstacles", 8, 2),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
             value("noise", 1, 1, HORIZON, 2),
@@ -121,6 +147,7 @@ def _planner() -> onnx.ModelProto:
             value("energy", 1, HORIZON),
             value("latents", 1, HORIZON, SIZE),
             value("collision", 1, HORIZON),
+            value("uncertainty", 1, HORIZON),
             value("gap", 1),
             value("relation", 1, 5),
         ],

@@ -157,7 +157,7 @@ def test_malformed_manifest(folder: Path, text: bytes) -> None:
         ("latent_size", 0),
         ("latent_size", "many"),
         ("robot", None),
-        ("calibration", {"surprise_scale": float("nan"), "arrived_gap": 0.2}),
+        ("calibration", {"latent_surprise": float("nan"), "arrived_gap": 0.2}),
         ("unheard_of", 1),
     ],
 )

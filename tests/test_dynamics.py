@@ -193,7 +193,7 @@ def test_foreseen_bumps_cost_less_than_unforeseen_ones() -> None:
     losses = {}
     for bias in (-3.0, 3.0):
         with torch.no_grad():
-            model.predictor.exit.bias[-1] = bias
+            model.predictor.exit.bias[-2] = bias
         losses[bias] = world_model_loss(model, drives)[1]["bump"]
     assert losses[3.0] < 0.1 * losses[-3.0]
 

@@ -1,25 +1,38 @@
-"""Driving to goal pictures in simulation, and counting honestly."""
+"""Driving to goal pictures in simulation beside baselines, and counting honestly."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
+from typer.testing import CliRunner
 
 import scripted as stories
 from foresight import bundle
 from foresight.bundle import BundleError
+from foresight.cli import app
+from foresight.control.safety import Plan
+from foresight.learning import baselines, commission, probes
 from foresight.learning import evaluate as module
-from foresight.learning.evaluate import Agent, Drive, evaluate, wilson
+from foresight.learning.driving import Agent, Drive, drive, limit_s
+from foresight.learning.evaluate import evaluate, summary, wilson
 from foresight.planning import Status
 from foresight.robot import ProfileError, RobotProfile
 from foresight.sim.apartment import Apartment
 from foresight.sim.robot import Simulator
-from foresight.sim.tasks import Task, sample_tasks
+from foresight.sim.tasks import Task, pose_error, sample_tasks
 
 HOME = Apartment(0)
 
@@ -27,6 +40,13 @@ HOME = Apartment(0)
 @pytest.fixture(scope="module")
 def profile(homebot: Path) -> RobotProfile:
     return RobotProfile.load(homebot)
+
+
+@pytest.fixture(scope="module")
+def simulator(profile: RobotProfile) -> Iterator[Simulator]:
+    robot = Simulator(HOME, profile, seed=0)
+    yield robot
+    robot.close()
 
 
 @pytest.fixture(scope="module")
@@ -41,75 +61,437 @@ def lost(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stories.write(tmp_path_factory.mktemp("bundles") / "lost", far)
 
 
-def drive(folder: Path, profile: RobotProfile, task: Task, limit_s: float) -> Drive:
-    simulator = Simulator(HOME, profile, seed=0)
-    try:
-        return Agent(bundle.load(folder), profile).drive(simulator, task, limit_s)
-    finally:
-        simulator.close()
+def text_of(content: dict[str, Any]) -> str:
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(summary(content))
+    return capture.get()
 
 
 # ----- single drives
 
 
-def test_robots_word_alone_is_no_success(scripted: Path, profile: RobotProfile, task: Task) -> None:
+def agent_drives(folder: Path, simulator: Simulator, task: Task, limit: float) -> Drive:
+    return drive(simulator, task, Agent(bundle.load(folder)), limit)
+
+
+def test_robots_word_alone_is_no_success(scripted: Path, simulator: Simulator, task: Task) -> None:
     """It says at once that it is there, and stops; but it is not."""
-    done = drive(scripted, profile, task, 10.0)
+    done = agent_drives(scripted, simulator, task, 10.0)
     assert done.status is Status.REACHED and not done.success
     assert done.error_m > 0.3 or done.error_deg > 30
     assert done.seconds < 3.0
 
 
 def test_being_there_and_saying_so_is_success(
-    scripted: Path, profile: RobotProfile, task: Task
+    scripted: Path, simulator: Simulator, task: Task
 ) -> None:
-    done = drive(scripted, profile, replace(task, goal=task.start), 10.0)
+    agent = Agent(bundle.load(scripted))
+    done = drive(simulator, replace(task, goal=task.start), agent, 10.0)
     assert done.success and done.error_m < 0.2
-    assert len(done.plan_ms) == 2
+    assert len(agent.plan_ms) == 2
 
 
 def test_being_there_without_noticing_is_no_success(
-    lost: Path, profile: RobotProfile, task: Task
+    lost: Path, simulator: Simulator, task: Task
 ) -> None:
-    done = drive(lost, profile, replace(task, goal=task.start), 0.3)
+    done = agent_drives(lost, simulator, replace(task, goal=task.start), 0.3)
     assert done.error_m < 0.3 and not done.success
     assert done.status is Status.DRIVING
 
 
-def test_drive_ends_at_its_time_limit(lost: Path, profile: RobotProfile, task: Task) -> None:
-    done = drive(lost, profile, task, 2.0)
-    assert done.seconds == pytest.approx(2.0) and len(done.path) == 20
+def test_drive_ends_at_its_time_limit(
+    lost: Path, simulator: Simulator, profile: RobotProfile, task: Task
+) -> None:
+    done = agent_drives(lost, simulator, task, 2.0)
+    assert done.seconds == pytest.approx(2.0) and len(done.path) == 21
     assert 0.05 < done.driven_m < 2.0 * profile.limits.linear_max_mps
+
+
+class Stubborn:
+    """Drives ahead and claims to have arrived, at any speed."""
+
+    status = Status.DRIVING
+
+    def begin(self, simulator: Simulator, task: Task) -> None:
+        self.status = Status.DRIVING
+
+    def plan(self, now_s: float) -> Plan:
+        if now_s > 1.0:
+            self.status = Status.REACHED
+        return Plan(now_s, 0.5, np.array([[0.5, 0.0]]))
+
+
+def test_an_arrival_counts_at_rest_only(simulator: Simulator, profile: RobotProfile) -> None:
+    """On its way through the goal, still rolling when the time is up: nothing was reached."""
+    photographed = sample_tasks(HOME, profile, "near", 1, seed=0)[0].goal  # free ahead
+    task = Task(photographed, photographed, 1.0)
+    ahead = drive(simulator, task, Stubborn(), 1.3).path[-1]
+    goal = (float(ahead[0]), float(ahead[1]), float(ahead[2]))
+    rolling = drive(simulator, replace(task, goal=goal), Stubborn(), 1.3)
+    assert rolling.status is Status.REACHED and rolling.error_m < 0.3
+    assert not rolling.success
+    assert drive(simulator, replace(task, goal=goal), Stubborn(), 1.3, generous=True).success
+
+
+# ----- baselines
+
+
+@pytest.mark.parametrize(("world", "suite"), [(0, "near"), (3, "room"), (5, "house")])
+def test_the_oracle_reaches_every_goal(profile: RobotProfile, world: int, suite: Any) -> None:
+    home = Apartment(world)
+    simulator = Simulator(home, profile, seed=1)
+    for task in sample_tasks(home, profile, suite, 4, seed=4):
+        done = drive(simulator, task, baselines.oracle(), baselines.ORACLE_LIMIT_S)
+        assert done.success, task
+        assert done.collisions == 0
+        assert done.driven_m < 1.3 * task.path_m + 0.3
+        assert task.path_m / profile.limits.linear_max_mps - 1.0 < done.seconds
+        assert limit_s(done.seconds) == pytest.approx(2.5 * done.seconds)
+
+
+def test_the_straight_driver_finds_no_doorway_that_the_oracle_takes(
+    simulator: Simulator, profile: RobotProfile
+) -> None:
+    tasks = sample_tasks(HOME, profile, "house", 4, seed=4)
+    known = [drive(simulator, t, baselines.oracle(), baselines.ORACLE_LIMIT_S) for t in tasks]
+    blind = [
+        drive(simulator, t, baselines.straight(), limit_s(k.seconds), generous=True)
+        for t, k in zip(tasks, known, strict=True)
+    ]
+    assert all(one.success for one in known)
+    assert sum(one.success for one in blind) < len(tasks) / 2
+
+
+def test_the_straight_driver_reaches_what_lies_in_the_open(
+    simulator: Simulator, profile: RobotProfile
+) -> None:
+    open_ones = [
+        t
+        for t in sample_tasks(HOME, profile, "near", 20, seed=4)
+        if t.path_m < 1.02 * pose_error(t.start, t.goal)[0]
+    ]
+    assert drive(simulator, open_ones[0], baselines.straight(), 30.0).success
+
+
+def test_random_driving_moves_repeats_itself_and_hardly_arrives(
+    simulator: Simulator, profile: RobotProfile
+) -> None:
+    task = sample_tasks(HOME, profile, "room", 1, seed=4)[0]
+    first, second, other = (
+        drive(simulator, task, baselines.Random(profile, seed), 5.0) for seed in (1, 1, 2)
+    )
+    assert first.driven_m > 0.3
+    assert pose_error(tuple(first.path[-1]), tuple(second.path[-1]))[0] < 0.3
+    assert pose_error(tuple(first.path[-1]), tuple(other.path[-1]))[0] > 0.3
+    assert not first.success
 
 
 # ----- whole runs
 
 
-def test_evaluation_repeats_itself_and_reports_in_full(
-    lost: Path, homebot: Path, monkeypatch: pytest.MonkeyPatch
+def test_figures_repeat_themselves_with_any_number_of_workers(
+    scripted: Path, homebot: Path
 ) -> None:
-    monkeypatch.setitem(module.LIMIT_S, "near", 1.0)
-    first, second = (evaluate(lost, homebot, "near", 0, 2, seed=3) for _ in range(2))
-    timeless = {key: value for key, value in asdict(first).items() if key != "plan_ms"}
-    assert timeless == {key: value for key, value in asdict(second).items() if key != "plan_ms"}
-    written = json.loads(json.dumps(asdict(first)))
-    assert (written["suite"], written["episodes"], written["seed"]) == ("near", 2, 3)
-    assert written["worlds"] == [0]
+    def run(workers: int) -> dict[str, Any]:
+        content = evaluate(scripted, homebot, "near", [2, 0], 3, 3, workers=workers)
+        assert content.pop("workers") == workers
+        plan_ms = content.pop("plan_ms")
+        assert 0 < plan_ms["p50"] <= plan_ms["p95"]
+        return content
+
+    alone, together = run(1), run(2)
+    assert alone == together
+    written = json.loads(json.dumps(alone))
+    assert (written["suite"], written["episodes"], written["seed"]) == ("near", 3, 3)
+    assert written["worlds"] == [2, 0]
+    assert [one["world"] for one in written["drives"]] == [2, 2, 0]
+    assert {w: rate["episodes"] for w, rate in written["by_world"].items()} == {"2": 2, "0": 1}
     assert written["success"]["rate"] == written["spl"] == 0.0
-    assert 0 < written["plan_ms"]["p50"] <= written["plan_ms"]["p95"]
-    assert "0% of 2" in first.summary() and "\n" not in first.summary()
+    assert written["baselines"].keys() == {"random", "straight", "oracle"}
+    assert written["baselines"]["oracle"]["rate"] == 1.0
+    for one in written["drives"]:
+        assert one["limit_s"] == pytest.approx(2.5 * one["baselines"]["oracle"]["seconds"])
+        assert one["seconds"] <= one["limit_s"] and one["cause"]
 
 
-def test_unknown_suite_is_refused_with_the_known_ones(lost: Path, homebot: Path) -> None:
-    with pytest.raises(ValueError, match="'garden'.*near, room, house"):
-        evaluate(lost, homebot, "garden", 0, 1, 0)
+def test_failures_are_told_by_cause_and_shown(
+    scripted: Path, homebot: Path, tmp_path: Path
+) -> None:
+    """The scripted robot says at once that it is there, and never is."""
+    shown = text_of(evaluate(scripted, homebot, "near", [0], 2, seed=3, pictures=tmp_path))
+    assert all(driver in shown for driver in ("model", "random", "straight", "oracle"))
+    assert "2x said it was there, but was not" in shown
+    assert "0-66%" in shown  # Wilson's interval of 0 of 2
+    assert len(list(tmp_path.glob("near-world-0-*.png"))) == 2
 
 
-def test_missing_bundle_and_profile_are_refused(lost: Path, homebot: Path, tmp_path: Path) -> None:
+def test_wrong_arguments_are_refused_in_one_sentence(
+    lost: Path, homebot: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="'garden'.*near, room, house, surprise, causal"):
+        evaluate(lost, homebot, "garden", [0], 1, 0)
+    with pytest.raises(ValueError, match="--episodes is 1; give at least one for each of 2"):
+        evaluate(lost, homebot, "near", [0, 1], 1, 0)
     with pytest.raises(BundleError):
-        evaluate(tmp_path / "none", homebot, "near", 0, 1, 0)
+        evaluate(tmp_path / "none", homebot, "near", [0], 1, 0)
     with pytest.raises(ProfileError):
-        evaluate(lost, tmp_path / "none.yaml", "near", 0, 1, 0)
+        evaluate(lost, tmp_path / "none.yaml", "near", [0], 1, 0)
+
+
+@pytest.mark.parametrize("worlds", ["-1", "1,two", "3,3", ""])
+def test_wrong_worlds_are_bad_usage(lost: Path, worlds: str) -> None:
+    result = CliRunner().invoke(app, ["evaluate", "--bundle", str(lost), "--world", worlds])
+    assert result.exit_code == 2
+    assert "--world is" in result.output
+
+
+def test_episodes_draw_robots_of_their_own() -> None:
+    seeds = {module.episode_seed(s, w, k) for s in (0, 1) for w in (0, 1) for k in range(20)}
+    assert len(seeds) == 80
+
+
+def test_ctrl_c_ends_an_evaluation_at_once(lost: Path) -> None:
+    """Sent to the command alone, as a service manager does: no process stays, no traceback."""
+    script = (
+        "import os, signal, threading, time, multiprocessing as mp\n"
+        "from foresight.cli import app\n"
+        "def stop():\n"
+        "    while len(mp.active_children()) < 2: time.sleep(0.1)\n"
+        "    time.sleep(0.5)\n"
+        "    print('workers', *(p.pid for p in mp.active_children()), flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "if __name__ == '__main__':\n"
+        "    threading.Thread(target=stop, daemon=True).start()\n"
+        f"    app(['evaluate', '--bundle', {str(lost)!r}, '--episodes', '40', '--workers', '2'])\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 130, ran.stderr
+    assert "stopped" in ran.stderr and "Traceback" not in ran.stderr
+    workers = next(line for line in ran.stdout.splitlines() if line.startswith("workers")).split()
+    for worker in map(int, workers[1:]):
+        with pytest.raises(ProcessLookupError):
+            os.kill(worker, 0)
+
+
+# ----- faults and surprise
+
+
+def frames(
+    bundle_dir: Path, homebot: Path, fault: Callable[[int], str], count: int
+) -> list[probes._Frame]:
+    job = probes.Job(bundle_dir, homebot, 0, seed=5)
+    return list(probes._wander(job, bundle.load(bundle_dir), count, fault))
+
+
+def moved(frames: list[probes._Frame]) -> np.ndarray:
+    """Way (m) from frame to frame by the true pose."""
+    return np.hypot(*np.diff([frame.pose[:2] for frame in frames], axis=0).T)
+
+
+FAULTY = slice(30, 45)
+
+
+def in_between(fault: str) -> Callable[[int], str]:
+    return lambda k: fault if FAULTY.start <= k < FAULTY.stop else ""
+
+
+def test_a_blocked_robot_is_told_to_move_but_stands_still(passthrough: Path, homebot: Path) -> None:
+    seen = frames(passthrough, homebot, in_between("blocked"), 60)
+    held = seen[FAULTY]
+    assert np.abs([frame.command for frame in held]).mean() > 0.1
+    assert moved(held[2:]).max() < 0.005  # after two frames of braking
+    assert np.abs([frame.body[:2] for frame in held[3:]]).max() < 0.05
+    assert moved(seen[FAULTY.stop :]).sum() > 0.1
+
+
+def test_a_slipping_robot_counts_way_that_it_does_not_make(
+    passthrough: Path, homebot: Path
+) -> None:
+    seen = frames(passthrough, homebot, in_between("wheel_slip"), 60)
+
+    def share(part: list[probes._Frame]) -> float:
+        counted = sum(abs(float(frame.body[0])) for frame in part[1:]) * 0.1
+        return float(moved(part).sum()) / counted
+
+    assert share(seen[: FAULTY.start]) == pytest.approx(1.0, abs=0.1)
+    assert share(seen[FAULTY.start + 2 : FAULTY.stop]) == pytest.approx(probes.SLIP, abs=0.1)
+
+
+def test_a_frozen_camera_repeats_itself_while_the_robot_moves(
+    passthrough: Path, homebot: Path
+) -> None:
+    seen = frames(passthrough, homebot, in_between("frozen_camera"), 60)
+    pictures = [frame.image.tobytes() for frame in seen]
+    assert len(set(pictures[FAULTY.start - 1 : FAULTY.stop])) == 1
+    assert len(set(pictures)) == 60 - (FAULTY.stop - FAULTY.start)
+    assert moved(seen[FAULTY]).sum() > 0.1
+
+
+def test_a_carried_robot_is_elsewhere_in_the_next_frame(passthrough: Path, homebot: Path) -> None:
+    seen = frames(passthrough, homebot, in_between("teleport"), 60)
+    ways = moved(seen)
+    assert ways[FAULTY.start - 1] > probes._CARRIED_M
+    assert np.delete(ways, FAULTY.start - 1).max() < 0.06
+
+
+def watched(height: float, told: float = 0.4, seed: int = 0) -> probes.Watched:
+    """Surprise between 0 and 1 that rises by `height` in every event, commands all alike."""
+    count = probes._CYCLE * 12
+    surprise = np.random.default_rng(seed).uniform(0.0, 1.0, count)
+    faulty = np.array([bool(probes._fault_at(k)) for k in range(count)])
+    return probes.Watched(0, surprise + height * faulty, np.tile([told, 0.0], (count, 1)))
+
+
+def test_surprise_that_rises_in_every_event_is_perfect_and_noise_is_chance() -> None:
+    sure = probes.surprise([watched(2.0)], seed=0)
+    assert sure["auroc"] == dict.fromkeys(probes.FAULTS, 1.0)
+    assert sure["events"] == dict.fromkeys(probes.FAULTS, 3)
+    assert sure["false_alarms_per_minute"] == sure["alarm_share"] == 0.0
+    blind = probes.surprise([watched(0.0, seed=k) for k in range(20)], seed=0)
+    assert all(abs(value - 0.5) < 0.2 for value in blind["auroc"].values())
+    nervous = replace(watched(0.0), surprise=np.full(probes._CYCLE * 12, 2.0))
+    assert probes.surprise([nervous], seed=0)["alarm_share"] == 1.0
+
+
+def test_events_at_rest_do_not_count() -> None:
+    found = probes.surprise([watched(2.0, told=0.05)], seed=0)
+    assert found["events"] == dict.fromkeys(probes.FAULTS, 0)
+    assert found["auroc"] == {}
+
+
+def test_auroc_by_hand() -> None:
+    assert probes.auroc(np.array([3.0, 1.0]), np.array([2.0, 0.0])) == 0.75
+    assert probes.auroc(np.array([1.0]), np.array([1.0])) == 0.5
+
+
+def test_the_surprise_suite_watches_a_real_drive(
+    passthrough: Path, homebot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probes, "_CYCLES", 4)
+    content = evaluate(passthrough, homebot, "surprise", [0], 1, seed=0)
+    assert set(content["auroc"]) <= set(probes.FAULTS)
+    assert sum(content["events"].values()) >= 1
+    assert content["normal_minutes"] == pytest.approx(4 * 30 * 0.1 / 60)
+    assert all(fault in text_of(content) for fault in content["auroc"])
+
+
+# ----- cause and effect
+
+
+def walk(folder: Path, latent: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> probes.Plain:
+    """400 frames up and down the longest free line of home 0; `latent` of (twist, pose)."""
+    rng = np.random.default_rng(1)
+    command = np.repeat(rng.uniform([-0.2, -1.0], [0.5, 1.0], (80, 2)), 5, axis=0)
+    x = 1.0 + 0.8 * (1 + np.sin(np.arange(400) / 40.0))
+    row = _open_row()
+    pose = np.stack([x, np.full(400, row), np.zeros(400)], 1)
+    body = np.zeros((400, 3), np.float32)
+    return probes.Plain(0, folder, latent(command, pose), body, command.astype(np.float32), pose)
+
+
+def _open_row() -> float:
+    """Where the robot can drive from x = 1 m to 2.6 m without turning."""
+    from foresight.sim.apartment import free_space
+
+    free = free_space(HOME.occupied(), 0.25)
+    rows = np.flatnonzero(free[:, 20:53].all(1))
+    return (float(rows[0]) + 0.5) * 0.05
+
+
+def test_a_model_that_knows_what_actions_do_has_no_error(scripted: Path, homebot: Path) -> None:
+    """The scripted dynamics add half of an action to the latent; so does this walk."""
+
+    def follow(command: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        latent = np.zeros((len(command), stories.SIZE), np.float32)
+        latent[1:, :2] = np.cumsum(command[:-1] * 0.5 / 5, 0)
+        return latent
+
+    drives = [walk(scripted, follow), walk(scripted, follow)]
+    found = probes.causal(drives, RobotProfile.load(homebot), seed=0)
+    for name in ("copy_last", "shuffled_actions"):
+        assert found["error_ratio"][name].keys() == {"1", "2", "4", "8"}
+        assert all(value < 1e-6 for value in found["error_ratio"][name].values())
+    assert 1.5 < found["effective_rank"] < 2.1
+
+
+def test_a_model_without_actions_is_no_better_than_repeating(
+    passthrough: Path, homebot: Path
+) -> None:
+    """The passthrough dynamics keep the latent, whatever the robot does."""
+
+    def place(command: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        return np.stack([pose[:, 0], pose[:, 0], pose[:, 0]], 1).astype(np.float32)
+
+    drives = [walk(passthrough, place), walk(passthrough, place)]
+    found = probes.causal(drives, RobotProfile.load(homebot), seed=0)
+    for name in ("copy_last", "shuffled_actions"):
+        assert found["error_ratio"][name] == pytest.approx(dict.fromkeys("1248", 1.0))
+        assert found["error_ratio_interval"][name]["4"]["low"] == pytest.approx(1.0)
+    # Its distance is the difference of the latents, here that of the places; what is behind
+    # takes longer than what is ahead, which it does not know.
+    assert found["distance_rank_correlation"] > 0.7
+    assert "rank correlation" in text_of({"suite": "causal"} | found)
+
+
+def test_a_distance_that_knows_nothing_does_not_correlate(passthrough: Path, homebot: Path) -> None:
+    def noise(command: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        return np.random.default_rng(2).random((len(pose), 3)).astype(np.float32)
+
+    found = probes.causal([walk(passthrough, noise)], RobotProfile.load(homebot), seed=0)
+    assert abs(found["distance_rank_correlation"]) < 0.3
+
+
+# ----- commissioning
+
+
+def test_commissioning_goes_on_where_it_stopped(
+    passthrough: Path, homebot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Interrupted in training, it does not drive again; once complete, it does nothing."""
+    done: list[str] = []
+
+    def collect(
+        folder: Path, world: int, robot: Path, frames: int, workers: int, seed: int
+    ) -> None:
+        done.append(f"drive {frames} frames in {world}")
+        folder.mkdir(parents=True)
+        for k in range(frames // commission.EPISODE_FRAMES):
+            (folder / f"{k}.h5").touch()
+
+    def train(data: Path, out: Path, *rest: Any, start: Path) -> None:
+        done.append(f"train from {start.name}")
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        out.mkdir(parents=True)
+        (out / commission.TRAINED).touch()
+
+    def export(checkpoint: Path, out: Path, robot: Path) -> None:
+        done.append("export")
+        shutil.copytree(passthrough, out)
+
+    monkeypatch.setattr(commission, "collect", collect)
+    monkeypatch.setattr(commission, "train", train)
+    monkeypatch.setattr(commission, "export_trained", export)
+
+    def run() -> Path:
+        return commission.commission(passthrough, homebot, 4, 10, tmp_path, 0, Console(quiet=True))
+
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    adapted = run()
+    assert done == ["drive 6000 frames in 4", *["train from passthrough"] * 2, "export"]
+    assert run() == adapted and len(done) == 4
+    assert bundle.load(adapted).digest == bundle.load(passthrough).digest
+    assert "world-4-10min" in str(adapted)
+
+
+def test_a_commissioned_bundle_drives_in_its_world(
+    lost: Path, scripted: Path, homebot: Path
+) -> None:
+    content = evaluate(lost, homebot, "near", [0, 1], 2, 0, commissioned={1: scripted})
+    assert [one["status"] for one in content["drives"]] == ["driving", "reached"]
+    assert content["commissioned"] == {"1": str(scripted)}
 
 
 # ----- the interval

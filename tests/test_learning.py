@@ -18,6 +18,7 @@ from drives import circle, straight
 from foresight import bundle
 from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
+from foresight.dynamics.travel import travel_seconds
 from foresight.learning.calibrate import calibrate
 from foresight.learning.dataset import (
     DatasetError,
@@ -26,7 +27,7 @@ from foresight.learning.dataset import (
     load_episode,
     save_episode,
 )
-from foresight.learning.distance import Teacher, build_teacher, travel_seconds
+from foresight.learning.distance import Teacher, build_teacher
 from foresight.learning.journal import CURVE
 from foresight.learning.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
 from foresight.learning.wander import Wanderer
@@ -343,7 +344,7 @@ def test_teacher_joins_drives_where_a_place_is_recognised(tmp_path: Path) -> Non
 def test_training_leaves_a_result_and_a_learning_curve(trained: Path) -> None:
     result = load_trained(trained)
     assert result.training["steps"] == 2 and result.training["frames"] == 400
-    assert result.calibration.surprise_scale > 0
+    assert result.calibration.latent_surprise > 0
     assert {"effective_rank", "error_ratio_copy_last_8"} <= result.metrics.keys()
     assert (trained / CURVE).read_bytes().startswith(b"\x89PNG")
 

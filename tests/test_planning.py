@@ -281,17 +281,25 @@ class Watcher:
 
     def __init__(self, story: Bundle) -> None:
         self.tracker = BeliefTracker(story)
-        self.now, self.x = 0.0, 0.0
+        self.now, self.x, self.turning = 0.0, 0.0, 0.0
 
     def watch(
-        self, seconds: float, linear: float = 0.4, actual: float | None = None
+        self,
+        seconds: float,
+        linear: float = 0.4,
+        actual: float | None = None,
+        wheels: float | None = None,
+        pressed: bool = False,
     ) -> list[Belief]:
+        """What it believes; it moves at `actual` and its wheels count `wheels` (m/s)."""
         actual = linear if actual is None else actual
+        wheels = actual if wheels is None else wheels
         beliefs = []
         for _ in range(round(seconds / 0.1)):
-            beliefs.append(self.tracker.update(self.now, view(x=self.x), STANDING))
+            body = np.array([self.turning, 0.0, pressed], np.float32)
+            beliefs.append(self.tracker.update(self.now, view(x=self.x), body))
             self.tracker.add_command(self.now, 0.1, linear, 0.0)
-            self.now, self.x = self.now + 0.1, self.x + 0.1 * actual
+            self.now, self.x, self.turning = self.now + 0.1, self.x + 0.1 * actual, wheels
         return beliefs
 
 
@@ -312,8 +320,8 @@ def test_jump_surprises_by_its_size(story: Bundle, watcher: Watcher) -> None:
     watcher.watch(1.0)
     watcher.x += 0.6
     belief = watcher.watch(0.1)[0]
-    scale = story.manifest.calibration.surprise_scale
-    assert belief.surprise == pytest.approx(0.6**2 / 6 / scale, rel=0.01)
+    scale = story.manifest.calibration.latent_surprise
+    assert belief.surprise == pytest.approx(max(0.6**2 / 6 / scale, (0.6 / 0.1) ** 2 / 3), rel=0.01)
     assert belief.surprise > 1
 
 
@@ -326,7 +334,20 @@ def test_uncertainty_outlasts_a_surprise_and_fades(watcher: Watcher) -> None:
 
 
 def test_being_held_while_driving_surprises(watcher: Watcher) -> None:
-    assert max(belief.surprise for belief in watcher.watch(2.0, 0.4, actual=0.0)) > 0.1
+    """Commanded to 0.4 m/s but at rest: 4 times the usual gap on one of two axes."""
+    found = watcher.watch(2.0, 0.4, actual=0.0)[-1].surprise
+    assert found == pytest.approx(4.0**2 / 2, rel=0.01)
+
+
+def test_being_held_by_what_the_bumper_feels_is_no_surprise(watcher: Watcher) -> None:
+    held = watcher.watch(2.0, 0.4, actual=0.0, pressed=True)[-1]
+    assert held.surprise == pytest.approx(0.2**2 / 6 / 0.01, rel=0.01)  # of the latent alone
+
+
+def test_wheels_that_slip_surprise(watcher: Watcher) -> None:
+    """Wheels count 0.2 m in an action while the view moves on by 0.08 m."""
+    found = watcher.watch(2.0, 0.4, actual=0.16, wheels=0.4)[-1].surprise
+    assert found == pytest.approx((0.12 / 0.1) ** 2 / 3, rel=0.01)
 
 
 def test_expectation_follows_the_mean_of_what_was_executed(watcher: Watcher) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from json import dumps
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,7 +15,6 @@ from rich.table import Table
 
 from foresight import __version__
 from foresight.sim.demo import demo_command, report_command
-from foresight.sim.tasks import Suite
 from foresight.workspace import launch_command
 
 app = typer.Typer(
@@ -48,8 +46,8 @@ def _one_sentence(command: str) -> Iterator[None]:
     except (ValueError, OSError, RuntimeError) as error:
         typer.echo(f"foresight {command}: {error}", err=True)
         raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        typer.echo("stopped", err=True)
+    except KeyboardInterrupt as interrupt:
+        typer.echo(": ".join(["stopped", *map(str, interrupt.args)]), err=True)
         raise typer.Exit(130) from None
 
 
@@ -70,22 +68,69 @@ def _main(
 
 @app.command()
 def collect(
-    out: Annotated[Path, typer.Option(help="Folder for the episodes.")],
-    world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
-    frames: Annotated[int, typer.Option(min=1000, help="At 10 per second.")] = 80_000,
+    out: Annotated[Path, typer.Option(help="Folder for the episodes; what is there is kept.")],
+    world: Annotated[
+        str, typer.Option(help="Homes, e.g. 0 or 3,5,8 or 0-99. From 1000 on: evaluation only.")
+    ] = "0",
+    frames: Annotated[
+        int, typer.Option(min=1000, help="At 10 per second, spread over the homes.")
+    ] = 80_000,
     workers: Annotated[int, typer.Option(min=1, help="Robots side by side.")] = 2,
+    ray: Annotated[
+        str | None, typer.Option(help="Drive on a Ray cluster: its address, 'auto' or 'local'.")
+    ] = None,
+    randomise: Annotated[
+        bool, typer.Option("--randomise", help="Vary looks, light, camera, wheels, latency.")
+    ] = False,
     seed: Annotated[int, typer.Option(min=0, help="Draws where and how they drive.")] = 0,
     robot: Robot = HOMEBOT,
 ) -> None:
-    """Let simulated robots drive themselves around a home and record what they see."""
+    """Let simulated robots drive themselves around homes and record what they see.
+
+    The same command goes on where an interrupted one stopped.
+    """
+    worlds = _worlds(world)
     from foresight.learning.collect import collect
 
     with _one_sentence("collect"):
-        summary = collect(out, world, robot, frames, workers, seed)
+        summary = collect(out, worlds, robot, frames, workers, seed, randomise, ray)
         console.print(
             f"{summary['frames']:.0f} frames in {out}, {summary['frames_per_second']:.0f}/s, "
             f"{summary['bumps_per_minute']:.1f} bumps per minute of driving"
         )
+
+
+@app.command("import-bag")
+def import_bag(
+    bags: Annotated[
+        list[Path], typer.Argument(exists=True, help="Folders of recordings, .mcap or .db3 files.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the episodes.")],
+    robot: Annotated[Path, typer.Option(help="Profile of the robot that recorded.")],
+    image: Annotated[str | None, typer.Option(help="Topic of the pictures.")] = None,
+    camera_info: Annotated[
+        str | None, typer.Option(help="Topic [default: beside the pictures], or none.")
+    ] = None,
+    odom: Annotated[str | None, typer.Option(help="Topic of the odometry.")] = None,
+    cmd_vel: Annotated[str | None, typer.Option(help="Topic of the commands.")] = None,
+    bumper: Annotated[
+        str | None, typer.Option(help="Topic of the bumper [default: bumper, if there], or none.")
+    ] = None,
+) -> None:
+    """Turn rosbag2 recordings of a robot into drives to train on."""
+    from foresight.learning.bags import Tally, Topics, import_bags
+
+    topics, tally = Topics(image, odom, cmd_vel, camera_info, bumper), Tally()
+    with _one_sentence("import-bag"):
+        try:
+            import_bags(bags, out, robot, topics, tally)
+        finally:
+            if tally != Tally():
+                console.print(f"{out}: {tally}", highlight=False, soft_wrap=True)
+    for problem in tally.problems:
+        typer.echo(f"foresight import-bag: {problem}", err=True)
+    if tally.problems:
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -93,7 +138,7 @@ def train(
     data: Annotated[Path, typer.Option(help="Folder of recorded drives.")],
     out: Annotated[Path, typer.Option(help="Folder for checkpoints; training resumes from it.")],
     held_out: Annotated[
-        Path | None, typer.Option(help="Drives to measure on [default: every 16th of --data].")
+        Path | None, typer.Option(help="Drives to measure on [default: every 10th of --data].")
     ] = None,
     steps: Annotated[int, typer.Option(min=1, help="World model updates.")] = 4000,
     distance_steps: Annotated[int, typer.Option(min=1, help="Distance head updates.")] = 6000,
@@ -133,21 +178,68 @@ def export(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Option(help="Bundle to drive with.")],
-    suite: Annotated[Suite, typer.Option(help="0.7-2 m, 2-4 m, or into another room.")] = "near",
-    world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
-    episodes: Annotated[int, typer.Option(min=1)] = 50,
+    bundle: Annotated[Path, typer.Option(help="Bundle to test.")],
+    suite: Annotated[
+        Literal["near", "room", "house", "surprise", "causal"],
+        typer.Option(
+            help="Drives of 0.7-2 m, of 2-4 m, to another room; faults; cause and effect."
+        ),
+    ] = "near",
+    world: Annotated[str, typer.Option(help="Numbers of the homes: SEED[,SEED...].")] = "0",
+    episodes: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="In all, spread over the homes [default: 50; surprise 8, causal 4 for each home].",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws starts and goals.")] = 0,
+    commission: Annotated[
+        float | None,
+        typer.Option(
+            min=4, help="First let a robot drive itself in each home for MINUTES and train on that."
+        ),
+    ] = None,
+    work: Annotated[Path, typer.Option(help="Folder for --commission; it resumes there.")] = Path(
+        "runs/commission"
+    ),
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes side by side [default: one per core].")
+    ] = None,
+    pictures: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of failed drives, of reliability."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
-    """Drive to goal pictures in simulation and count what is reached."""
-    from foresight.learning.evaluate import evaluate
+    """Test a bundle in simulation, beside baselines that drive the same tasks."""
+    worlds = _worlds(world)
+    from foresight.learning import evaluate as evaluation
 
     with _one_sentence("evaluate"):
-        result = evaluate(bundle, robot, suite, world, episodes, seed)
-        _write_json(json, asdict(result))
-        console.print(result.summary())
+        adapted = {}
+        if commission is not None:
+            from foresight.learning.commission import commission as commissioned
+
+            adapted = {
+                home: commissioned(bundle, robot, home, commission, work, seed, console)
+                for home in worlds
+            }
+        count = episodes or evaluation.default_episodes(suite, len(worlds))
+        result = evaluation.evaluate(
+            bundle,
+            robot,
+            suite,
+            worlds,
+            count,
+            seed,
+            workers=workers or len(os.sched_getaffinity(0)),
+            commissioned=adapted,
+            pictures=pictures,
+        )
+        _write_json(json, result)
+        console.print(evaluation.summary(result))
 
 
 @app.command()
@@ -192,6 +284,23 @@ def bundle_show(bundle: BundleDir) -> None:
         for key, value in _flat(loaded.manifest.model_dump(mode="json")):
             table.add_row(key, value)
         console.print(table)
+
+
+def _worlds(text: str) -> list[int]:
+    """Numbers of homes from '7', '3,5,8', '0-99' or a mixture; bad usage ends the command."""
+    worlds: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        last = last or first
+        if not (first.isdecimal() and last.isdecimal() and int(first) <= int(last) < 10**6):
+            raise typer.BadParameter(
+                f"{part!r} names no homes; give numbers such as 7, 3,5,8 or 0-99",
+                param_hint="--world",
+            )
+        worlds += range(int(first), int(last) + 1)
+    if len(set(worlds)) < len(worlds):
+        raise typer.BadParameter(f"{text!r} names a home twice", param_hint="--world")
+    return worlds
 
 
 def _write_json(file: Path | None, content: Mapping[str, object]) -> None:

@@ -37,7 +37,7 @@ class Bundle:
         self._graphs = graphs
 
     def session(self, graph: str, threads: int = 1) -> ort.InferenceSession:
-        """An inference session for 'encoder', 'dynamics' or 'planner'.
+        """An inference session for a graph of the manifest: 'encoder', 'dynamics', 'planner', ...
 
         The bytes that were verified are the bytes that run, whatever happens to the file later.
 
@@ -152,13 +152,23 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[dict[str, _Shape], dict[str, 
                 "next_proprioception": [None, body],
                 "collision": [None],
                 "displacement": [None, 3],
+                "expected_error": [None],
             },
+        ),
+        "relation": (
+            {"latent": [None, size], "other": [None, size]},
+            {"gap": [None], "displacement": [None, 3], "close": [None]},
+        ),
+        "policy": (
+            {"latent": [None, size], "goal": [None, size]},
+            {"action": [None, action]},
         ),
         "planner": (
             {
                 "latent": [1, size],
                 "proprioception": [1, body],
                 "goal": [1, size],
+                "obstacles": [None, 2],
                 "warm_start": [1, plan.horizon, action],
                 "proposals": [None, plan.horizon, action],
                 "noise": [plan.iterations, plan.samples - 1, plan.horizon, action],
@@ -168,6 +178,7 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[dict[str, _Shape], dict[str, 
                 "energy": [1, plan.horizon],
                 "latents": [1, plan.horizon, size],
                 "collision": [1, plan.horizon],
+                "uncertainty": [1, plan.horizon],
                 "gap": [1],
                 "relation": [1, 5],
             },

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 SCHEMA_VERSION = 1
-GRAPHS = ("encoder", "dynamics", "planner")
+GRAPHS = ("encoder", "dynamics", "relation", "planner")  # besides, perhaps: policy
 
 
 class _Section(BaseModel):
@@ -56,14 +56,24 @@ class GraphFile(_Section):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
+Spread = Annotated[float, Field(gt=0)]
+
+
 class Calibration(_Section):
     """Figures measured on held-out normal driving, in the units of the graphs' outputs.
 
-    surprise_scale: one-step prediction error that 99% of normal frames stay below.
+    latent_surprise: squared prediction error of a latent over the expected one. motion_surprise:
+    squared displacement seen against the wheels', in units of its usual spread `motion_spread`
+    (x m, y m, yaw rad). twist_surprise: squared error of the predicted twist in units of
+    `twist_spread` (m/s, rad/s). None of the three is above its figure in 99% of the minutes.
     arrived_gap: learned distance below which the robot stands at the goal.
     """
 
-    surprise_scale: float = Field(gt=0)
+    latent_surprise: float = Field(gt=0)
+    motion_surprise: float = Field(gt=0)
+    motion_spread: tuple[Spread, Spread, Spread]
+    twist_surprise: float = Field(gt=0)
+    twist_spread: tuple[Spread, Spread]
     arrived_gap: float = Field(gt=0)
 
 

@@ -68,10 +68,12 @@ def _rollout_losses(model: WorldModel, windows: Windows, latent: Tensor) -> dict
         )
         state, body = step.latent, step.proprioception
         twist_gap = (body - windows.proprioception[:, k + 1 :])[..., :2] / model.predictor.scale[:2]
+        error = (state.float() - latent[:, k + 1 :]).square().mean(-1)
         losses.append(
             torch.stack(
                 [
-                    functional.mse_loss(state.float(), latent[:, k + 1 :]),
+                    error.mean(),
+                    expected_error_loss(step.log_error.float(), error.detach()),
                     functional.smooth_l1_loss(twist_gap, torch.zeros_like(twist_gap)),
                     functional.binary_cross_entropy_with_logits(
                         step.bump_logit.float(), windows.bump[:, k:]
@@ -79,8 +81,20 @@ def _rollout_losses(model: WorldModel, windows: Windows, latent: Tensor) -> dict
                 ]
             )
         )
-    prediction, twist, bump = torch.stack(losses).mean(0)
-    return {"prediction": prediction, "twist": 0.1 * twist, "bump": 0.2 * bump}
+    prediction, expected, twist, bump = torch.stack(losses).mean(0)
+    return {
+        "prediction": prediction,
+        "expected_error": 0.01 * expected,
+        "twist": 0.1 * twist,
+        "bump": 0.2 * bump,
+    }
+
+
+def expected_error_loss(log_error: Tensor, error: Tensor) -> Tensor:
+    """Negative log-likelihood (up to constants) of Gaussian errors of squared size `error` (...)
+    when exp(`log_error`) was expected (Nix & Weigend 1994); least where the two agree on average.
+    """
+    return 0.5 * (log_error + (error + 1e-6) * torch.exp(-log_error)).mean()
 
 
 def _off_diagonal_covariance(flat: Tensor) -> Tensor:

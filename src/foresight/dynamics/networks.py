@@ -49,11 +49,13 @@ class Encoder(nn.Module):
 
 
 class Step(NamedTuple):
-    """One step on: latent (B, D), proprioception (B, P; bump: probability), bump logit (B,)."""
+    """One step on: latent (B, D), proprioception (B, P; bump: probability), bump logit (B,), and
+    the log of the squared error per component that the model expects of this latent (B,)."""
 
     latent: Tensor
     proprioception: Tensor
     bump_logit: Tensor
+    log_error: Tensor
 
 
 class _FilmBlock(nn.Module):
@@ -85,7 +87,7 @@ class Predictor(nn.Module):
         self.enter = nn.Linear(latent, width)
         self.enter_motion = nn.Linear(64, width)
         self.blocks = nn.ModuleList(_FilmBlock(width, 64) for _ in range(blocks))
-        self.exit = nn.Linear(width, latent + ACTION + 1)
+        self.exit = nn.Linear(width, latent + ACTION + 2)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
         self.register_buffer("scale", torch.tensor([*_TWIST_SCALE, 1.0, *_TWIST_SCALE]))
@@ -101,9 +103,9 @@ class Predictor(nn.Module):
         size = latent.shape[-1]
         # Without contact the wheels end at the commanded twist; the network adds what differs.
         twist = action + change[..., size : size + ACTION] * self.scale[:ACTION]
-        logit = change[..., -1]
+        logit, log_error = change[..., -2], change[..., -1]
         bump = torch.sigmoid(logit)[..., None]
-        return Step(latent + change[..., :size], torch.cat([twist, bump], -1), logit)
+        return Step(latent + change[..., :size], torch.cat([twist, bump], -1), logit, log_error)
 
 
 class PairNetwork(nn.Module):
@@ -132,7 +134,8 @@ class WorldModel(nn.Module):
 
     `relation` decodes odometry displacement (inverse dynamics over any gap: the term that keeps
     position in the latent), `inverse` the action between neighbours, `distance` the seconds that
-    the robot needs from a to b.
+    the robot needs from a to b, `policy` what its own drives did at a that led to b (behaviour
+    cloning: a baseline for the planner).
     """
 
     def __init__(self) -> None:
@@ -142,6 +145,7 @@ class WorldModel(nn.Module):
         self.relation_net = PairNetwork(5)
         self.inverse = PairNetwork(ACTION)
         self.distance_net = PairNetwork(1)
+        self.policy = PairNetwork(ACTION)
 
     def relation(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """(..., D) x2 -> raw (..., 4: x m, y m, sin yaw, cos yaw) and close logit (...)."""

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from foresight.bundle.manifest import Calibration
 from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
+from foresight.learning.dataset import PERIOD_S
 from foresight.learning.windows import Drives, Pictures
+from foresight.planning.belief import integrate, surprise_parts
 
-SURPRISE_QUANTILE = 0.99
+FALSE_ALARMS_PER_MINUTE = 0.01
 ARRIVED_QUANTILE = 0.9
 _HERE_M, _HERE_RAD = 0.15, math.radians(12)
 
@@ -54,15 +59,61 @@ def encode_all(model: WorldModel, image: Pictures, batch: int = 512) -> Tensor:
     return torch.cat([model.encoder(part.to(device)).cpu() for part in image.split(batch)])
 
 
-@torch.no_grad()
 def calibrate(
-    model: WorldModel, drives: Drives, count: int = 1500, seed: int = 5
+    model: WorldModel, drives: Drives, count: int = 3000, seed: int = 5
 ) -> tuple[Calibration, Quality]:
-    """Measure on `count` windows of held-out drives."""
+    """Measure on held-out drives, and correct the model's own probabilities there.
+
+    Expected error and collision probability are brought into agreement with what happened (a shift
+    of the one, Platt scaling of the other), in place; thresholds and figures come after that.
+    """
     generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        latent = encode_all(model, drives.image)
+        _agree_with_outcomes(model, drives, latent)
+        quality = _measure_quality(model, drives, latent, count, generator)
+        calibration = _measure_thresholds(model, drives, latent, generator)
+    return calibration, quality
+
+
+def _agree_with_outcomes(model: WorldModel, drives: Drives, latent: Tensor) -> None:
+    start = drives.starts
+    step = model.predictor(latent[start], drives.proprioception[start], drives.action[start])
+    error = (step.latent - latent[start + drives.ticks]).square().mean(1)
+    scale, shift = _platt(step.bump_logit, drives.bump[start])
+    last = model.predictor.exit
+    last.bias[-1] += torch.log((error / step.log_error.exp()).mean())
+    last.weight[-2] *= scale
+    last.bias[-2] = last.bias[-2] * scale + shift
+
+
+def _platt(logit: Tensor, label: Tensor) -> tuple[float, float]:
+    """Scale and shift of logits (N,) that make them calibrated for labels (N,) (Platt 1999).
+
+    (1, 0) if one class hardly occurs: there is nothing to fit to.
+    """
+    if min(float(label.sum()), float((1 - label).sum())) < 20:
+        return 1.0, 0.0
+    figures = torch.tensor([1.0, 0.0], requires_grad=True)
+    optimiser = torch.optim.LBFGS([figures], max_iter=50)
+
+    def loss() -> Tensor:
+        optimiser.zero_grad()
+        value = functional.binary_cross_entropy_with_logits(figures[0] * logit + figures[1], label)
+        value.backward()
+        return value
+
+    with torch.enable_grad():
+        optimiser.step(loss)
+    scale, shift = map(float, figures.detach())
+    return (scale, shift) if scale > 0 else (1.0, 0.0)
+
+
+def _measure_quality(
+    model: WorldModel, drives: Drives, encoded: Tensor, count: int, generator: torch.Generator
+) -> Quality:
     starts = drives.starts[torch.randint(len(drives.starts), (count,), generator=generator)]
     frames = starts[:, None] + drives.ticks * torch.arange(drives.steps + 1)
-    encoded = encode_all(model, drives.image)
     latent, action = encoded[frames], drives.action[frames[:, :-1]]
     body = drives.proprioception[starts]
     error, logit = _rollout_errors(model, latent, body, action)
@@ -70,17 +121,68 @@ def calibrate(
     wrong_error, _ = _rollout_errors(model, latent, body, action[order])
     copy_error = (latent[:, 1:] - latent[:, :1]).square().mean(2)
     ratio, wrong_ratio = error.mean(0) / copy_error.mean(0), error.mean(0) / wrong_error.mean(0)
-    quality = Quality(
+    return Quality(
         {k + 1: float(value) for k, value in enumerate(ratio)},
         {k + 1: float(value) for k, value in enumerate(wrong_ratio)},
         _effective_rank(latent[:, 0]),
         auroc(logit, drives.bump[starts]),
     )
-    calibration = Calibration(
-        surprise_scale=float(error[:, 0].quantile(SURPRISE_QUANTILE)),
-        arrived_gap=_arrived_gap(model, drives, encoded, generator),
+
+
+def _measure_thresholds(
+    model: WorldModel, drives: Drives, latent: Tensor, generator: torch.Generator
+) -> Calibration:
+    """Thresholds of `foresight.planning.belief.surprise_parts`, from all moments of the drives."""
+    start, end = drives.starts, drives.starts + drives.ticks
+    body, action = drives.proprioception, drives.action[start]
+    step = model.predictor(latent[start], body[start], action)
+    error = (step.latent - latent[end]).square().mean(1) / step.log_error.exp()
+    offset, _ = model.relation(latent[start], latent[end])
+    seen = torch.cat([offset[:, :2], torch.atan2(offset[:, 2:3], offset[:, 3:])], 1)
+    since = body[start[:, None] + torch.arange(1, drives.ticks + 1), :2]
+    wheels = torch.from_numpy(integrate(since.numpy(), np.full(drives.ticks, PERIOD_S)))
+    free = drives.free_between(start, end)
+    motion_gap = (seen - wheels).numpy()
+    twist_gap = ((since.mean(1) - action) * free[:, None]).numpy()
+    unscaled = Calibration(
+        latent_surprise=1.0,
+        motion_surprise=1.0,
+        motion_spread=_spread(motion_gap),
+        twist_surprise=1.0,
+        twist_spread=_spread(twist_gap),
+        arrived_gap=_arrived_gap(model, drives, latent, generator),
     )
-    return calibration, quality
+    parts = surprise_parts(error.numpy(), motion_gap, twist_gap, unscaled)
+    limits = [per_minute_threshold(part, FALSE_ALARMS_PER_MINUTE / 3) for part in parts.T]
+    names = ("latent_surprise", "motion_surprise", "twist_surprise")
+    return unscaled.model_copy(update=dict(zip(names, limits, strict=True)))
+
+
+def _spread(gap: np.ndarray) -> Any:
+    """Usual size of each component of (N, K): 1.48 times the median, so that slips count little."""
+    return tuple(float(max(1.4826 * np.median(np.abs(part)), 1e-3)) for part in gap.T)
+
+
+def per_minute_threshold(score: np.ndarray, rate: float) -> float:
+    """What a minute's highest score exceeds with probability `rate` at most.
+
+    Split conformal prediction over minutes (Vovk et al. 2005) where there are enough of them
+    (1 / rate); else the highest minute, or the quantile of a Gumbel law of the log maxima if that
+    is higher (extreme value theory: Gumbel 1958).
+
+    Args:
+        score: (T,) positive, one per frame of normal driving, 10 Hz.
+    """
+    minute = round(60 / PERIOD_S)
+    blocks = np.array_split(score, max(1, round(len(score) / minute)))
+    highest = np.sort([max(block.max(), 1e-6) for block in blocks])
+    rank = math.ceil((len(highest) + 1) * (1 - rate))
+    if rank <= len(highest):
+        return float(highest[rank - 1])
+    logs = np.log(highest)
+    beta = logs.std(ddof=1) * math.sqrt(6) / math.pi if len(logs) > 1 else 0.0
+    quantile = logs.mean() - np.euler_gamma * beta - beta * math.log(-math.log(1 - rate))
+    return float(max(highest[-1], math.exp(quantile)))
 
 
 def _rollout_errors(

@@ -1,11 +1,16 @@
-"""`foresight collect`: simulated robots drive themselves around a home and record what they see."""
+"""`foresight collect`: simulated robots drive themselves around homes and record what they see."""
 
 from __future__ import annotations
 
 import multiprocessing as mp
+import os
 import queue
+import signal
 import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
@@ -17,54 +22,167 @@ from foresight.learning.wander import Wanderer
 from foresight.perception.image import to_model
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment, free_space
+from foresight.sim.randomise import Variation
 from foresight.sim.robot import Simulator
 
 EPISODE_FRAMES = 1000
 
 
-def collect(
-    folder: Path, world: int, profile_path: Path, frames: int, workers: int, seed: int
-) -> dict[str, float]:
-    """Drive until `frames` frames are on disk.
+@dataclass(frozen=True)
+class Robot:
+    """One robot that somebody puts down once in one home: what it still has to record."""
 
-    Each worker is one robot that somebody put down once; from then on it drives on by itself, from
-    episode to episode, on scan and bumper. Neither map nor true pose is recorded or used.
+    world: int
+    seed: int  # draws where it stands, how it drives, its noise and its variation
+    randomise: bool
+    names: tuple[str, ...]  # of its episodes, in order
+    first: int = 0  # episodes that an earlier run finished
+
+    def missing(self, folder: Path) -> Robot | None:
+        """The same robot less what lies in the folder; None if it has nothing left to do.
+
+        Its earlier state is lost: it is put down again.
+        """
+        left = tuple(name for name in self.names if not (folder / name).exists())
+        done = len(self.names) - len(left)
+        return Robot(self.world, self.seed, self.randomise, left, done) if left else None
+
+    def drive(self, profile: RobotProfile) -> Iterator[tuple[str, Episode, str]]:
+        """Drive on by scan and bumper: file name, episode, source; one after the other."""
+        variation = Variation.draw(self.seed) if self.randomise else Variation()
+        luck = self.seed + 7919 * self.first  # not the drive of the run before once more
+        simulator = variation.simulator(self.world, profile, self.seed)
+        simulator.reset(_put_down(simulator.apartment, profile, luck))
+        driver, limiter = Wanderer(profile, luck), VelocityLimiter(profile.limits)
+        source = f"home {self.world}, wandering"
+        if self.randomise:
+            source += f", {variation}"
+        try:
+            for name in self.names:
+                yield name, record(simulator, driver, limiter, EPISODE_FRAMES), source
+        finally:
+            simulator.close()
+
+
+def collect(
+    folder: Path,
+    worlds: Sequence[int],
+    profile_path: Path,
+    frames: int,
+    workers: int,
+    seed: int,
+    randomise: bool = False,
+    ray: str | None = None,
+) -> dict[str, float]:
+    """Drive until `frames` frames are on disk, spread evenly over the homes `worlds`.
+
+    Every robot is put down once and drives on by itself, from episode to episode, on scan, bumper
+    and odometry; with one home and one worker that is one robot. Neither map nor true pose is
+    recorded or used. What an earlier run of the same call left in the folder is kept.
+
+    Args:
+        workers: robots that drive at the same time: processes here, or tasks of a Ray cluster.
+        ray: address of the cluster, "auto", or "local" to start one on this machine. Episodes
+            come back over the network; nodes need this package, but no shared disk.
 
     Returns:
-        frames, seconds, frames_per_second, bumps_per_minute.
+        frames (in the folder), seconds, frames_per_second, bumps_per_minute (of this run).
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, with a sentence on what is kept.
+        RuntimeError: a robot died, or there is no Ray.
     """
+    profile = RobotProfile.load(profile_path)
     folder.mkdir(parents=True, exist_ok=True)
+    planned = _plan(worlds, frames, workers, seed, randomise)
+    robots = [robot for whole in planned if (robot := whole.missing(folder))]
+    total = sum(len(robot.names) for robot in planned)
+    done = total - sum(len(robot.names) for robot in robots)
+    before, bumps, started = done, 0, time.perf_counter()
+    if ray is None:
+        run = _on_processes(robots, folder, profile, workers)
+    else:
+        run = _on_ray(robots, folder, profile, workers, ray)
+    columns = ("collecting", BarColumn(), MofNCompleteColumn(), "episodes", TimeRemainingColumn())
+    try:
+        with Progress(*columns) as progress:
+            bar = progress.add_task("", total=total, completed=done)
+            for bumped in run:
+                done, bumps = done + 1, bumps + bumped
+                progress.advance(bar)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{done} of {total} episodes are kept in {folder}; the same command goes on from there"
+        ) from None
+    finally:
+        run.close()
+    seconds, fresh = time.perf_counter() - started, (done - before) * EPISODE_FRAMES
+    return {
+        "frames": total * EPISODE_FRAMES,
+        "seconds": seconds,
+        "frames_per_second": fresh / seconds,
+        "bumps_per_minute": bumps / (fresh * PERIOD_S / 60) if fresh else 0.0,
+    }
+
+
+def _plan(
+    worlds: Sequence[int], frames: int, workers: int, seed: int, randomise: bool
+) -> list[Robot]:
+    """Robots for every worker, as many in each home; they share the episodes evenly."""
     episodes = -(-frames // EPISODE_FRAMES)
+    count = min(episodes, len(worlds) * -(-workers // len(worlds)))
+    robots = []
+    for k in range(count):
+        world = worlds[k % len(worlds)]
+        own_seed = seed * 100_000 + k
+        share = len(range(k, episodes, count))
+        names = tuple(f"w{world}-s{own_seed:08d}-{index:04d}.h5" for index in range(share))
+        robots.append(Robot(world, own_seed, randomise, names))
+    return robots
+
+
+def _save(folder: Path, profile: RobotProfile, name: str, episode: Episode, source: str) -> int:
+    """Write an episode; the number of bumps in it."""
+    save_episode(folder / name, episode, profile.name, source)
+    return int(np.count_nonzero(np.diff(episode.bump.astype(int)) > 0))
+
+
+# ----- processes of this machine
+
+
+def _on_processes(
+    robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int
+) -> Generator[int]:
+    """Bumps of each episode, as it is finished."""
     context = mp.get_context("spawn")
     reports: mp.Queue = context.Queue()
-    shares = [len(range(k, episodes, workers)) for k in range(workers)]
     processes = [
         context.Process(
-            target=_drive,
-            args=(folder, world, profile_path, share, seed * 1000 + k, k, reports),
-            daemon=True,
+            target=_work, args=(robots[k::workers], folder, profile, reports), daemon=True
         )
-        for k, share in enumerate(shares)
+        for k in range(min(workers, len(robots)))
     ]
-    started = time.perf_counter()
-    for process in processes:
-        process.start()
-    bumps = done = 0
-    columns = ("collecting", BarColumn(), MofNCompleteColumn(), "episodes", TimeRemainingColumn())
-    with Progress(*columns) as progress:
-        bar = progress.add_task("", total=episodes)
-        while done < episodes:
-            bumps += _next_report(reports, processes)
-            done += 1
-            progress.advance(bar)
-    seconds = time.perf_counter() - started
-    total = episodes * EPISODE_FRAMES
-    return {
-        "frames": total,
-        "seconds": seconds,
-        "frames_per_second": total / seconds,
-        "bumps_per_minute": bumps / (total * PERIOD_S / 60),
-    }
+    try:
+        for process in processes:
+            process.start()
+        for _ in range(sum(len(robot.names) for robot in robots)):
+            yield _next_report(reports, processes)
+    finally:
+        for process in processes:
+            if process.is_alive():
+                process.terminate()
+        for process in processes:
+            process.join()
+        for robot in robots:
+            for name in robot.names:
+                (folder / name).with_suffix(".partial").unlink(missing_ok=True)
+
+
+def _work(robots: Sequence[Robot], folder: Path, profile: RobotProfile, reports: mp.Queue) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for robot in robots:
+        for name, episode, source in robot.drive(profile):
+            reports.put(_save(folder, profile, name, episode, source))
 
 
 def _next_report(reports: mp.Queue, processes: list) -> int:
@@ -79,25 +197,46 @@ def _next_report(reports: mp.Queue, processes: list) -> int:
                 ) from None
 
 
-def _drive(
-    folder: Path,
-    world: int,
-    profile_path: Path,
-    episodes: int,
-    seed: int,
-    worker: int,
-    reports: mp.Queue,
-) -> None:
-    profile = RobotProfile.load(profile_path)
-    simulator = Simulator(Apartment(world), profile, seed)
-    simulator.reset(_put_down(simulator.apartment, profile, seed))
-    driver, limiter = Wanderer(profile, seed), VelocityLimiter(profile.limits)
-    for index in range(episodes):
-        episode = record(simulator, driver, limiter, EPISODE_FRAMES)
-        name = f"w{world}-s{seed:06d}-{index:04d}.h5"
-        save_episode(folder / name, episode, profile.name, f"home {world}, wandering")
-        reports.put(int(np.count_nonzero(np.diff(episode.bump.astype(int)) > 0)))
-    simulator.close()
+# ----- tasks of a Ray cluster
+
+
+def _on_ray(
+    robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int, address: str
+) -> Generator[int]:
+    """As `_on_processes`; the episodes travel to this machine and are written here."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        import ray
+    except ImportError:
+        raise RuntimeError(
+            "--ray needs Ray, which is not installed: pip install 'foresight[cluster]'"
+        ) from None
+    rendering = {name: os.environ[name] for name in ("MUJOCO_GL",) if name in os.environ}
+    local: dict[str, Any] = {"address": address}
+    if address == "local":
+        local |= {"num_cpus": workers, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    try:
+        ray.init(runtime_env={"env_vars": rendering}, log_to_driver=False, **local)
+    except (ConnectionError, ValueError) as error:
+        raise RuntimeError(f"no Ray cluster at {address!r} ({error})") from error
+    task = ray.remote(num_returns="streaming", max_retries=0)(Robot.drive)
+    waiting = list(robots)
+    streams: list[Any] = []
+    try:
+        while waiting or streams:
+            while waiting and len(streams) < workers:
+                streams.append(task.remote(waiting.pop(0), profile))
+            ready: Any = ray.wait(streams, num_returns=1)[0][0]
+            try:
+                episode = ray.get(next(ready))
+            except StopIteration:
+                streams.remove(ready)
+            else:
+                yield _save(folder, profile, *episode)
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"a collecting robot died: {error}") from error
+    finally:
+        ray.shutdown()
 
 
 def record(

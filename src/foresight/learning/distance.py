@@ -9,7 +9,6 @@ search on the replay buffer (Eysenbach et al. 2019). Odometry only; no map, no t
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -23,6 +22,7 @@ from torch.nn import functional
 
 from foresight.dynamics.losses import DISPLACEMENT_BETA, displacement
 from foresight.dynamics.networks import WorldModel
+from foresight.dynamics.travel import travel_seconds
 from foresight.learning.windows import Drives
 
 NODE_TICKS = 4
@@ -30,31 +30,6 @@ NEIGHBOURS = 12
 NEAR_M = 0.6  # so near, the way is almost surely free
 WITNESS_NODES = 3
 CLOSURE_SECONDS = 0.25  # what trusting a loop closure costs: chains of them must not look short
-_CRUISE_MPS, _REVERSE_MPS, _TURN_RADPS = 0.4, 0.18, 1.1
-_SLACK_M = 0.12  # below this, turning towards a point makes no sense
-
-
-def travel_seconds(offset: Tensor) -> Tensor:
-    """Time to reach a displacement (..., 4: x m, y m, sin yaw, cos yaw) over free floor, (...) s.
-
-    Turn, drive, turn, forwards or in reverse, whichever is quicker.
-    """
-    x, y = offset[..., 0], offset[..., 1]
-    yaw = torch.atan2(offset[..., 2], offset[..., 3])
-    gap = torch.hypot(x, y)
-    share = gap.square() / (gap.square() + _SLACK_M**2)
-    bearing = torch.atan2(y, x)
-
-    def manoeuvre(heading: Tensor, speed: float) -> Tensor:
-        turns = _wrap(heading).abs() + _wrap(yaw - heading).abs()
-        return gap / speed + (share * turns + (1 - share) * yaw.abs()) / _TURN_RADPS
-
-    forwards = manoeuvre(bearing, _CRUISE_MPS)
-    return torch.minimum(forwards, manoeuvre(bearing + math.pi, _REVERSE_MPS))
-
-
-def _wrap(angle: Tensor) -> Tensor:
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
 @dataclass
@@ -239,6 +214,28 @@ def train_distance(
         return functional.smooth_l1_loss(energy, torch.log1p(target), beta=0.1)
 
     _fit(model.distance_net, 1e-3, steps, loss, "distance head")
+
+
+def train_policy(
+    model: WorldModel, drives: Drives, latent: Tensor, steps: int, batch: int = 1024, seed: int = 0
+) -> None:
+    """Fit the policy on frozen latents: what the robot did here that led there, 0.5 to 10 s later.
+
+    Goal-conditioned behaviour cloning with goals in hindsight (Ghosh et al. 2021); the baseline
+    that a planner has to beat.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    start = torch.arange(len(drives))
+
+    def loss() -> Tensor:
+        now = start[torch.randint(len(start), (batch,), generator=generator)]
+        then = (now + torch.randint(5, 100, (batch,), generator=generator)).clamp(max=start[-1])
+        same = drives.episode[now] == drives.episode[then]
+        guess = model.policy(latent[now[same]], latent[then[same]])
+        gap = (guess - drives.action[now[same]]) / model.predictor.scale[-2:]
+        return functional.smooth_l1_loss(gap, torch.zeros_like(gap))
+
+    _fit(model.policy, 1e-3, steps, loss, "behaviour cloning")
 
 
 def _fit(head: nn.Module, rate: float, steps: int, loss: Callable[[], Tensor], title: str) -> None:

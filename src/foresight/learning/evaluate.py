@@ -1,109 +1,130 @@
-"""`foresight evaluate`: drive to goal pictures in simulation, with the classes of the ROS nodes."""
+"""`foresight evaluate`: drive to goal pictures in simulation, with the classes of the ROS nodes.
+
+Every task is driven by the model and by its baselines, one after the other, in the same home with
+the same robot, and judged by the same rule: the driver says that it is there, it rests within
+0.3 m and 30 degrees of the goal, and it took at most 2.5 times as long as the oracle. Random,
+straight and cloning cannot tell that they are there; in their favour, passing through is enough.
+"""
 
 from __future__ import annotations
 
 import math
-import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from rich.progress import track
+from rich.console import Group
+from rich.table import Table
 
 from foresight import bundle as bundles
 from foresight.bundle import Bundle
-from foresight.control.safety import Plan, SafetyController
-from foresight.perception.encoder import Encoder
-from foresight.perception.image import to_model
-from foresight.planning.navigator import NavigationStep, Navigator, Status
+from foresight.learning import baselines, probes
+from foresight.learning.driving import Agent, Drive, Driver, drive, limit_s
+from foresight.learning.workers import spread
+from foresight.planning.navigator import Status
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment
 from foresight.sim.robot import Simulator
-from foresight.sim.tasks import SUITES, Task, pose_error, reached, sample_tasks
+from foresight.sim.tasks import SUITES as NAVIGATION
+from foresight.sim.tasks import Task, pose_error, reached, sample_tasks
 
-PERIOD_S = 0.1
-REPLAN_TICKS = 3
-LIMIT_S = {"near": 60.0, "room": 90.0, "house": 150.0}
+SUITES = (*NAVIGATION, "surprise", "causal")
+_OFFSET = 7_000_000  # what is drawn here is not what `foresight collect` draws from the same seed
 
 
-@dataclass
-class Drive:
-    """How one task went: success needs the true pose at the goal and the robot's own word.
+@dataclass(frozen=True)
+class _Job:
+    """One task for all drivers. `seed` draws the robot and its noise."""
 
-    path is the true trajectory (T, 3); collisions counts bumper presses; last is the final plan.
-    """
-
+    bundle: Path
+    robot: Path
+    world: int
     task: Task
-    status: Status
-    success: bool
-    error_m: float
-    error_deg: float
-    seconds: float
-    collisions: int
-    plan_ms: list[float]
-    path: np.ndarray
-    last: NavigationStep
-
-    @property
-    def driven_m(self) -> float:
-        """Length of the path."""
-        return float(np.hypot(*np.diff(self.path[:, :2], axis=0).T).sum())
-
-
-@dataclass
-class Evaluation:
-    """Figures of one run; `success` is the rate with its 95% Wilson interval."""
-
-    suite: str
-    bundle: str
-    worlds: list[int]
-    episodes: int
     seed: int
-    success: dict[str, float]
-    collisions_per_episode: float
-    spl: float
-    plan_ms: dict[str, float]
-
-    def summary(self) -> str:
-        """One line for people."""
-        rate, low, high = (100 * self.success[key] for key in ("rate", "low", "high"))
-        return (
-            f"{self.suite}: {rate:.0f}% of {self.episodes} (95% interval {low:.0f}-{high:.0f}%), "
-            f"{self.collisions_per_episode:.2f} collisions per episode, SPL {self.spl:.2f}, "
-            f"plan p50 {self.plan_ms['p50']:.0f} ms p95 {self.plan_ms['p95']:.0f} ms"
-        )
+    picture: Path | None
 
 
 def evaluate(
-    bundle: Path, robot: Path, suite: str, world: int, episodes: int, seed: int
-) -> Evaluation:
-    """Drive `episodes` tasks of a suite in one home.
+    bundle: Path,
+    robot: Path,
+    suite: str,
+    worlds: Sequence[int],
+    episodes: int,
+    seed: int,
+    *,
+    workers: int = 1,
+    commissioned: Mapping[int, Path] | None = None,
+    pictures: Path | None = None,
+) -> dict[str, Any]:
+    """Put a bundle to the test.
+
+    Args:
+        suite: near, room, house (drives to goals), surprise or causal (see `probes`).
+        episodes: in all; they are spread evenly over the worlds.
+        seed: draws starts, goals, robots and noise. The figures depend on nothing else, least of
+            all on the number of workers; only `plan_ms` does.
+        commissioned: bundles to use instead, by world.
+        pictures: folder for a picture of every drive that failed, or of `causal`'s reliability.
+
+    Returns:
+        what `--json` writes.
 
     Raises:
-        ValueError: unknown suite, or bundle or profile cannot be used.
+        ValueError: unknown suite, fewer episodes than worlds, or bundle or profile cannot be used.
     """
     if suite not in SUITES:
         raise ValueError(f"--suite is {suite!r}; choose one of {', '.join(SUITES)}")
-    loaded, profile, home = bundles.load(bundle), RobotProfile.load(robot), Apartment(world)
-    agent = Agent(loaded, profile, seed)
-    drives = []
-    for index, task in track(list(enumerate(sample_tasks(home, profile, suite, episodes, seed)))):
-        simulator = Simulator(home, profile, seed * 100_003 + index)
-        drives.append(agent.drive(simulator, task, LIMIT_S[suite]))
-        simulator.close()
-    plan_ms = np.concatenate([drive.plan_ms for drive in drives])
-    efficiency = [d.success * d.task.path_m / max(d.driven_m, d.task.path_m) for d in drives]
-    return Evaluation(
-        suite,
-        str(bundle),
-        [world],
-        episodes,
-        seed,
-        wilson(sum(drive.success for drive in drives), episodes),
-        float(np.mean([drive.collisions for drive in drives])),
-        float(np.mean(efficiency)),
-        {"p50": float(np.percentile(plan_ms, 50)), "p95": float(np.percentile(plan_ms, 95))},
-    )
+    if episodes < len(worlds):
+        raise ValueError(f"--episodes is {episodes}; give at least one for each of {len(worlds)}")
+    used = {world: (commissioned or {}).get(world, bundle) for world in worlds}
+    for path in {bundle, *used.values()}:
+        bundles.load(path)
+    profile = RobotProfile.load(robot)
+    counts = {world: len(range(k, episodes, len(worlds))) for k, world in enumerate(worlds)}
+    content: dict[str, Any] = {
+        "suite": suite,
+        "bundle": str(bundle),
+        "worlds": list(worlds),
+        "episodes": episodes,
+        "seed": seed,
+        "workers": workers,
+    }
+    if commissioned:
+        content["commissioned"] = {str(world): str(path) for world, path in commissioned.items()}
+    if suite in NAVIGATION:
+        jobs = []
+        for world, count in counts.items():
+            tasks = sample_tasks(Apartment(world), profile, suite, count, seed)
+            for k, task in enumerate(tasks):
+                picture = pictures and pictures / f"{suite}-world-{world}-{k:03d}.png"
+                draw = episode_seed(seed, world, k)
+                jobs.append(_Job(used[world], robot, world, task, draw, picture))
+        return content | _summed_up(spread(_drive_all, jobs, workers, suite))
+    probe = [
+        probes.Job(used[world], robot, world, episode_seed(seed, world, k))
+        for world, count in counts.items()
+        for k in range(count)
+    ]
+    if suite == "surprise":
+        return content | probes.surprise(spread(probes.fault_drive, probe, workers, suite), seed)
+    content |= probes.causal(spread(probes.plain_drive, probe, workers, suite), profile, seed)
+    if pictures is not None:
+        probes.draw_reliability(content, pictures / "reliability.png")
+    return content
+
+
+def default_episodes(suite: str, worlds: int) -> int:
+    """Enough for a first impression."""
+    return {"surprise": 8, "causal": 4}.get(suite, 50) * (1 if suite in NAVIGATION else worlds)
+
+
+def episode_seed(seed: int, world: int, index: int) -> int:
+    """The seed of one episode; training never draws from the same stream."""
+    return int(np.random.SeedSequence([_OFFSET + seed, world, index]).generate_state(1)[0])
 
 
 def wilson(hits: int, count: int) -> dict[str, float]:
@@ -120,59 +141,167 @@ def wilson(hits: int, count: int) -> dict[str, float]:
     }
 
 
-class Agent:
-    """Encoder, navigator and safety controller in one loop, as the graph runs them."""
+# ----- one episode ------------------------------------------------------------------------------
 
-    def __init__(self, bundle: Bundle, profile: RobotProfile, seed: int = 0) -> None:
-        self.bundle, self.profile = bundle, profile
-        self.encoder = Encoder(bundle)
-        self.navigator = Navigator(bundle, seed)
 
-    def drive(self, simulator: Simulator, task: Task, limit_s: float = 60.0) -> Drive:
-        """Put the robot at the task's start and let it drive until it says that it is done."""
-        view = self.bundle.manifest.image
-        simulator.reset(task.start)
-        goal = to_model(simulator.render_at(task.goal), view)
-        self.navigator.set_goal(self.encoder(goal))
-        controller = SafetyController(self.profile)
-        controller.activate()
-        beam = 2 * math.pi / self.profile.scan.beams
-        path, plan_ms, collisions, bumped = [], [], 0, False
-        status = Status.DRIVING
-        for tick in range(round(limit_s / PERIOD_S)):
-            now = tick * PERIOD_S
-            reading = simulator.odometry()
-            controller.on_odometry(now, reading.linear, reading.angular)
-            controller.on_scan(now, simulator.scan(), 0.0, beam)
-            controller.on_bumper(now, simulator.bumper)
-            if tick % REPLAN_TICKS == 0 and status is Status.DRIVING:
-                latent = self.encoder(to_model(simulator.render(), view))
-                body = np.array([reading.linear, reading.angular, simulator.bumper], np.float32)
-                started = time.perf_counter()
-                step = self.navigator.update(now, latent, body)
-                plan_ms.append(1e3 * (time.perf_counter() - started))
-                status = step.status
-                controller.on_plan(
-                    now, Plan(now, self.bundle.manifest.action.duration_s, step.actions)
-                )
-            for half in range(2):
-                command = controller.step(now + half * PERIOD_S / 2, now + half * PERIOD_S / 2)
-                simulator.step(command.linear, command.angular, PERIOD_S / 2)
-            collisions += simulator.bumper and not bumped
-            bumped = simulator.bumper
-            path.append(simulator.pose)
-            if status is not Status.DRIVING and command.at_rest:
-                break
-        error_m, error_deg = pose_error(simulator.pose, task.goal)
-        return Drive(
-            task,
-            status,
-            status is Status.REACHED and reached(simulator.pose, task.goal),
-            error_m,
-            error_deg,
-            len(path) * PERIOD_S,
-            collisions,
-            plan_ms,
-            np.array(path),
-            step,
-        )
+@lru_cache(maxsize=4)
+def _loaded(path: Path) -> Bundle:
+    return bundles.load(path)
+
+
+def _drive_all(job: _Job) -> dict[str, Any]:
+    """The record of one task: the model's drive, and briefly those of the baselines."""
+    bundle, profile = _loaded(job.bundle), RobotProfile.load(job.robot)
+    simulator = Simulator(Apartment(job.world), profile, job.seed)
+    try:
+        known = drive(simulator, job.task, baselines.oracle(), baselines.ORACLE_LIMIT_S)
+        limit = limit_s(known.seconds)
+        agent = Agent(bundle, job.seed)
+        own = drive(simulator, job.task, agent, limit)
+        if job.picture is not None and not own.success:
+            _draw(job, own, simulator)
+        others: dict[str, Driver] = {
+            "random": baselines.Random(profile, job.seed),
+            "straight": baselines.straight(),
+        }
+        if "policy" in bundle.manifest.graphs:
+            others["cloning"] = baselines.Cloning(bundle)
+        paired = {
+            name: drive(simulator, job.task, driver, limit, generous=True)
+            for name, driver in others.items()
+        } | {"oracle": known}
+    finally:
+        simulator.close()
+    return {
+        "world": job.world,
+        "start": job.task.start,
+        "goal": job.task.goal,
+        "path_m": job.task.path_m,
+        "limit_s": limit,
+        **_told(own),
+        "cause": _cause(own),
+        "eta_s": agent.last.eta_s if agent.last else None,
+        "plan_ms": agent.plan_ms,
+        "baselines": {name: _told(other) for name, other in paired.items()},
+    }
+
+
+def _told(done: Drive) -> dict[str, Any]:
+    return {
+        "success": done.success,
+        "status": done.status.value,
+        "error_m": round(done.error_m, 3),
+        "error_deg": round(done.error_deg, 1),
+        "seconds": round(done.seconds, 1),
+        "driven_m": round(done.driven_m, 2),
+        "collisions": done.collisions,
+        "end": tuple(round(value, 3) for value in done.path[-1]),
+    }
+
+
+def _cause(done: Drive) -> str:
+    """Why a drive failed, in a few words; empty after a success."""
+    there = reached(done.path[-1], done.task.goal)
+    if done.success:
+        return ""
+    if done.status is Status.REACHED:
+        return "still moving when the time was up" if there else "said it was there, but was not"
+    if done.status is Status.BLOCKED:
+        return "gave up"
+    if there:
+        return "was there, but had not said so when the time was up"
+    if any(reached(pose, done.task.goal) for pose in done.path):
+        return "had been there, went on"
+    near = pose_error(done.path[-1], done.task.goal)[0] < 0.5
+    return "close by when the time was up" if near else "on its way when the time was up"
+
+
+def _draw(job: _Job, done: Drive, simulator: Simulator) -> None:
+    """The way from above, beside the goal's picture and what the robot saw last."""
+    from foresight.sim.pictures import draw_trajectory
+    from foresight.sim.report import DemoLog
+
+    assert job.picture is not None
+    end = (float(done.path[-1][0]), float(done.path[-1][1]), float(done.path[-1][2]))
+    photo = simulator.render_at(job.task.goal)
+    log = DemoLog(
+        simulator.apartment, simulator.profile, 0, job.task.start, [(job.task.goal, photo)]
+    )
+    log.path = [(k, (float(x), float(y), float(yaw)), 0) for k, (x, y, yaw) in enumerate(done.path)]
+    leg = log.legs[0]
+    leg.code, leg.end_ns = done.status.name, round(done.seconds * 1e9)
+    leg.final_pose, leg.final_view = end, simulator.render_at(end)
+    draw_trajectory(log, job.picture)
+
+
+# ----- all of them ------------------------------------------------------------------------------
+
+
+def _summed_up(records: list[dict[str, Any]]) -> dict[str, Any]:
+    plan_ms = np.concatenate([record.pop("plan_ms") for record in records])
+    efficiency = [
+        r["success"] * r["path_m"] / max(r["driven_m"], r["path_m"], 1e-9) for r in records
+    ]
+    names = list(records[0]["baselines"])
+    return {
+        "success": _rate(records),
+        "baselines": {name: _rate([r["baselines"][name] for r in records]) for name in names},
+        "collisions_per_episode": float(np.mean([r["collisions"] for r in records])),
+        "spl": float(np.mean(efficiency)),
+        "plan_ms": {
+            "p50": float(np.percentile(plan_ms, 50)),
+            "p95": float(np.percentile(plan_ms, 95)),
+        },
+        "by_world": {
+            str(world): _rate([r for r in records if r["world"] == world])
+            | {"episodes": sum(r["world"] == world for r in records)}
+            for world in dict.fromkeys(r["world"] for r in records)
+        },
+        "drives": records,
+    }
+
+
+def _rate(drives: list[dict[str, Any]]) -> dict[str, float]:
+    return wilson(sum(one["success"] for one in drives), len(drives))
+
+
+# ----- for people -------------------------------------------------------------------------------
+
+
+def summary(content: dict[str, Any]) -> Group:
+    """What `evaluate` returned, as text and tables."""
+    if content["suite"] not in NAVIGATION:
+        return Group(*probes.summary(content))
+    return Group(*_successes(content), *_failures(content["drives"]))
+
+
+def _successes(content: dict[str, Any]) -> tuple[str, Table]:
+    plan_ms = content["plan_ms"]
+    headline = (
+        f"{content['suite']}, {content['episodes']} episodes, seed {content['seed']}: "
+        f"{content['collisions_per_episode']:.2f} collisions per episode, "
+        f"SPL {content['spl']:.2f}, plan p50 {plan_ms['p50']:.0f} ms p95 {plan_ms['p95']:.0f} ms "
+        f"with {content['workers']} workers side by side"
+    )
+    table = Table("driver", "success", "95% interval")
+    rows = {"model": content["success"]} | content["baselines"]
+    if len(content["worlds"]) > 1:
+        rows |= {f"model, world {world}": rate for world, rate in content["by_world"].items()}
+    for name, rate in rows.items():
+        low, high = 100 * rate["low"], 100 * rate["high"]
+        table.add_row(name, f"{100 * rate['rate']:.0f}%", f"{low:.0f}-{high:.0f}%")
+    return headline, table
+
+
+def _failures(drives: list[dict[str, Any]]) -> tuple[str, Table] | tuple[()]:
+    failed = [(k, one) for k, one in enumerate(drives) if not one["success"]]
+    if not failed:
+        return ()
+    causes = Counter(one["cause"] for _, one in failed).most_common()
+    headline = "failed: " + "; ".join(f"{count}x {cause}" for cause, count in causes)
+    table = Table("episode", "world", "cause", "off", "time / limit", "bumps")
+    for k, one in failed:
+        off = f"{one['error_m']:.2f} m {one['error_deg']:.0f}°"
+        times = f"{one['seconds']:.1f} / {one['limit_s']:.1f} s"
+        table.add_row(str(k), str(one["world"]), one["cause"], off, times, str(one["collisions"]))
+    return headline, table

@@ -9,6 +9,7 @@ import shutil
 import tempfile
 import warnings
 from copy import deepcopy
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ import onnxruntime as ort
 import torch
 import yaml
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
 from foresight import bundle
@@ -58,26 +60,40 @@ def export_trained(checkpoint: Path, out: Path, robot: Path) -> Manifest:
             low=(limits.linear_min_mps, -limits.angular_max_radps),
             high=(limits.linear_max_mps, limits.angular_max_radps),
         ),
-        settings=Settings(),
+        settings=Settings(radius_m=profile.footprint_radius_m),
         robot=profile.name,
     )
 
 
 class _Dynamics(nn.Module):
-    """The predictor, with the step's displacement decoded."""
+    """The predictor, with the step's displacement decoded and the expected error calibrated."""
 
     def __init__(self, model: WorldModel) -> None:
         super().__init__()
         self.model = model
 
-    def forward(
-        self, latent: Tensor, proprioception: Tensor, action: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, latent: Tensor, proprioception: Tensor, action: Tensor) -> tuple[Tensor, ...]:
         step = self.model.predictor(latent, proprioception, action)
         offset, _ = self.model.relation(latent, step.latent)
-        yaw = torch.atan2(offset[:, 2], offset[:, 3])
-        displacement = torch.cat([offset[:, :2], yaw[:, None]], 1)
-        return step.latent, step.proprioception, step.proprioception[:, -1], displacement
+        collision, error = step.proprioception[:, -1], step.log_error.exp()
+        return step.latent, step.proprioception, collision, _pose(offset), error
+
+
+class _Relation(nn.Module):
+    """How one place lies from another: seconds, displacement, and whether that can be told."""
+
+    def __init__(self, model: WorldModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, latent: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        offset, close = self.model.relation(latent, other)
+        return self.model.distance_energy(latent, other), _pose(offset), torch.sigmoid(close)
+
+
+def _pose(offset: Tensor) -> Tensor:
+    """(B, 4: x m, y m, sin yaw, cos yaw) -> (B, 3: x m, y m, yaw rad)."""
+    return torch.cat([offset[:, :2], torch.atan2(offset[:, 2:3], offset[:, 3:])], 1)
 
 
 def export_bundle(
@@ -102,6 +118,13 @@ def export_bundle(
         graphs = {
             "encoder": _export_encoder(model, image, partial),
             "dynamics": _export_dynamics(model, partial),
+            "relation": _export_pairs(
+                _Relation(model),
+                "other",
+                ["gap", "displacement", "close"],
+                partial / "relation.onnx",
+            ),
+            "policy": _export_pairs(model.policy, "goal", ["action"], partial / "policy.onnx"),
             "planner": _export_planner(model, action, settings, partial),
         }
         manifest = Manifest(
@@ -162,15 +185,26 @@ def _encoder_inputs(image: ImageSpec, batch: int) -> tuple[Tensor, ...]:
 def _export_dynamics(model: WorldModel, folder: Path) -> GraphFile:
     inputs = (torch.randn(2, LATENT), torch.zeros(2, PROPRIOCEPTION), torch.zeros(2, ACTION))
     names = ["latent", "proprioception", "action"]
-    outputs = ["next_latent", "next_proprioception", "collision", "displacement"]
+    outputs = ["next_latent", "next_proprioception", "collision", "displacement", "expected_error"]
     return _export(_Dynamics(model), inputs, names, outputs, folder / "dynamics.onnx", True)
+
+
+def _export_relation(model: WorldModel, folder: Path) -> GraphFile:
+    outputs = ["gap", "displacement", "close"]
+    return _export_pairs(_Relation(model), "other", outputs, folder / "relation.onnx")
+
+
+def _export_pairs(module: nn.Module, other: str, outputs: list[str], file: Path) -> GraphFile:
+    """A function of a latent and another one."""
+    inputs = (torch.randn(2, LATENT), torch.randn(2, LATENT))
+    return _export(module, inputs, ["latent", other], outputs, file, True)
 
 
 def _export_planner(
     model: WorldModel, action: ActionSpec, settings: Settings, folder: Path
 ) -> GraphFile:
-    names = ["latent", "proprioception", "goal", "warm_start", "proposals", "noise"]
-    outputs = ["actions", "energy", "latents", "collision", "gap", "relation"]
+    names = ["latent", "proprioception", "goal", "obstacles", "warm_start", "proposals", "noise"]
+    outputs = ["actions", "energy", "latents", "collision", "uncertainty", "gap", "relation"]
     module, inputs = _optimiser(model, action, settings), _planner_inputs(settings)
     return _export(module, inputs, names, outputs, folder / "planner.onnx", False)
 
@@ -185,6 +219,7 @@ def _planner_inputs(settings: Settings) -> tuple[Tensor, ...]:
         torch.randn(1, LATENT),
         torch.zeros(1, PROPRIOCEPTION),
         torch.randn(1, LATENT),
+        1.0 + torch.rand(settings.obstacles, 2),
         torch.zeros(1, *plan),
         0.2 * torch.randn(settings.proposals, *plan),
         torch.randn(settings.iterations, settings.samples - 1, *plan),
@@ -221,12 +256,25 @@ def _export(
 
 
 def _rounded(model: WorldModel) -> WorldModel:
-    """A copy whose weights are all numbers that half precision holds, so that files may use it."""
+    """A copy whose weights are all numbers that half precision holds, so that files may use it.
+
+    Normalisation over batches is folded into the layers before it, as the exporter would.
+    """
     copy = deepcopy(model).float().eval()
+    for layers in (copy.encoder.convolutions, copy.encoder.head):
+        _fold_batch_norm(layers)
     with torch.no_grad():
         for weight in copy.parameters():
             weight.copy_(weight.half().float())
     return copy
+
+
+def _fold_batch_norm(layers: nn.Sequential) -> None:
+    for k, (layer, norm) in enumerate(pairwise(list(layers)), start=1):
+        if isinstance(layer, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+            layers[k - 1], layers[k] = fuse_conv_bn_eval(layer, norm), nn.Identity()
+        elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
+            layers[k - 1], layers[k] = fuse_linear_bn_eval(layer, norm), nn.Identity()
 
 
 def _compact(file: Path) -> None:

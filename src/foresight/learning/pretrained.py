@@ -20,6 +20,7 @@ from foresight.bundle import BundleError
 from foresight.dynamics.networks import LATENT, WorldModel
 
 _NEEDED = ("encoder", "predictor")
+_WHOLE = ("encoder", "policy")  # graphs of one part each; the others hold the model as a whole
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 
 
@@ -38,7 +39,7 @@ def load_pretrained(model: WorldModel, folder: Path) -> list[str]:
     wanted = dict(model.named_parameters())
     for layer, name, norm in _normalisations(model):
         del wanted[f"{name}.weight"]
-        wanted[f"{layer}.weight_bias"] = wanted.pop(f"{name}.bias")
+        wanted[f"{layer}.bias"] = wanted.pop(f"{name}.bias")
         norm.reset_running_stats()
         nn.init.constant_(norm.weight, math.sqrt(1.0 + norm.eps))
     fresh = set()
@@ -118,6 +119,6 @@ def _weights(folder: Path) -> dict[str, Tensor]:
             value = onnx.numpy_helper.to_array(tensor)
             if value.dtype in (np.float16, np.float32):
                 name = tensor.name.removesuffix(".half")
-                whole = f"encoder.{name}" if graph == "encoder" else name.removeprefix("model.")
+                whole = f"{graph}.{name}" if graph in _WHOLE else name.removeprefix("model.")
                 weights[whole] = torch.from_numpy(value.astype(np.float32))
     return weights

@@ -27,7 +27,7 @@ from foresight.dynamics.networks import WorldModel
 from foresight.dynamics.parallel import ALONE, Team, average, disband, join, share_statistics
 from foresight.learning.calibrate import calibrate, encode_all
 from foresight.learning.dataset import episode_files
-from foresight.learning.distance import build_teacher, refine_relation, train_distance
+from foresight.learning.distance import build_teacher, refine_relation, train_distance, train_policy
 from foresight.learning.journal import CURVE, Journal
 from foresight.learning.pretrained import load_pretrained, match_normalisation
 from foresight.learning.watch import complaint, examine
@@ -72,7 +72,7 @@ def train(
     Args:
         data: recorded drives.
         out: folder for checkpoints, the learning curve and the result; training resumes from it.
-        held_out: drives to measure on; None keeps every 16th episode of `data` out for it.
+        held_out: drives to measure on; None keeps every 10th episode of `data` out for it.
         start: a bundle whose weights to start from, at a gentler learning rate; None starts afresh.
         device: "cpu" or "cuda"; None takes the GPU if there is one.
 
@@ -85,7 +85,7 @@ def train(
     """
     team = join(device)
     files = episode_files(data)
-    kept = episode_files(held_out) if held_out else files[15::16] or files[-1:]
+    kept = episode_files(held_out) if held_out else files[9::10] or files[-1:]
     used = [file for file in files if file not in kept]
     if not used:
         raise TrainingError(f"{data}: every episode is held out; collect more")
@@ -101,6 +101,7 @@ def train(
     refine_relation(model, drives, latent, distance_steps // 2, seed=seed)
     teacher = build_teacher(model, drives, latent, seed=seed)
     train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
+    train_policy(model, drives, latent, distance_steps // 4, seed=seed)
     calibration, quality = calibrate(model, held)
     training: dict[str, str | int | float] = {
         "frames": len(drives),

@@ -11,11 +11,12 @@ import numpy as np
 
 from foresight.bundle import Bundle
 
-ARRIVED_M, ARRIVED_RAD = 0.1, math.radians(10)
+ARRIVED_M, ARRIVED_RAD = 0.12, math.radians(12)
 NEARLY_M, NEARLY_RAD = 0.2, math.radians(18)
-SETTLE_S = 2.5  # being nearly there this long without getting closer counts as arrival
+SETTLE_S = 1.2  # being nearly there this long without getting closer counts as arrival
 STUCK_S, STUCK_M = 4.0, 0.15  # hardly driven and no nearer for this long: stuck
 ASTRAY_S = 12.0  # driven about, but no nearer for this long: astray
+FAR_M = 100.0  # where obstacles are put that are not there
 PROGRESS_S = 0.5  # nearer means this many seconds less to go than ever before
 BLOCKED_AFTER_ESCAPES = 8
 
@@ -60,6 +61,7 @@ class Navigator:
         self._duration_s = manifest.action.duration_s
         shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
         self._noise_shape, self._proposal_shape = shapes["noise"], shapes["proposals"]
+        self._obstacles = shapes["obstacles"][0]
         self._arrived_gap = manifest.calibration.arrived_gap
         self._rng = np.random.default_rng(seed)
         self.clear_goal()
@@ -81,9 +83,17 @@ class Navigator:
         self._goal = latent.astype(np.float32)
 
     def update(
-        self, stamp_s: float, latent: np.ndarray, proprioception: np.ndarray
+        self,
+        stamp_s: float,
+        latent: np.ndarray,
+        proprioception: np.ndarray,
+        obstacles: np.ndarray | None = None,
     ) -> NavigationStep:
         """Plan from a belief: latent (D,), proprioception (P,).
+
+        Args:
+            obstacles: (N, 2) m, what a scan shows at that time, in the robot's frame; None or
+                empty without a scanner. Plans keep clear of it.
 
         Raises:
             RuntimeError: no goal is set.
@@ -96,6 +106,7 @@ class Navigator:
                 "latent": latent[None].astype(np.float32),
                 "proprioception": proprioception[None].astype(np.float32),
                 "goal": self._goal[None],
+                "obstacles": nearest_by_sector(obstacles, self._obstacles),
                 "warm_start": self._shifted_plan(stamp_s)[None],
                 "proposals": self._proposals(),
                 "noise": self._rng.standard_normal(self._noise_shape, np.float32),
@@ -197,3 +208,18 @@ class Navigator:
         switch = self._rng.integers(1, horizon + 1, count)
         late = np.arange(horizon)[None] >= switch[:, None]
         return np.where(late[..., None], pair[1][:, None], pair[0][:, None]).astype(np.float32)
+
+
+def nearest_by_sector(points: np.ndarray | None, count: int) -> np.ndarray:
+    """The nearest of the points (N, 2) in each of `count` equal sectors around the origin.
+
+    Returns:
+        (count, 2) float32, FAR_M away where there is none.
+    """
+    found = np.full((count, 2), FAR_M, np.float32)
+    if points is None or not len(points):
+        return found
+    order = np.argsort(-np.square(points).sum(1))  # the nearest of a sector is written last
+    bearing = np.arctan2(points[order, 1], points[order, 0]) % (2 * math.pi)
+    found[(bearing * (count / (2 * math.pi))).astype(int) % count] = points[order]
+    return found

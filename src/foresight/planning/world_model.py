@@ -1,4 +1,4 @@
-"""The bundle's dynamics on the robot: imagine what action sequences lead to."""
+"""The bundle's world model on the robot: imagine what actions lead to, compare two places."""
 
 from __future__ import annotations
 
@@ -13,21 +13,37 @@ from foresight.bundle import Bundle
 class Imagined:
     """N futures of H actions.
 
-    latents (N, H, D) float32; collision (N, H) probability during each action; displacement
-    (N, H, 3) x m, y m, yaw rad in the robot's frame at the start (REP-103).
+    latents (N, H, D) float32; twists (N, H, 2) m/s, rad/s after each action; collision (N, H)
+    probability during each action; displacement (N, H, 3) x m, y m, yaw rad in the robot's frame at
+    the start (REP-103); expected_error (N, H) squared error per latent component that the model
+    expects of itself.
     """
 
     latents: np.ndarray
+    twists: np.ndarray
     collision: np.ndarray
     displacement: np.ndarray
+    expected_error: np.ndarray
+
+
+@dataclass(frozen=True)
+class Compared:
+    """B pairs of latents a, b: gap (B,) log1p(seconds from a to b); displacement (B, 3) b seen from
+    a, x m, y m, yaw rad; close (B,) probability that they are a few seconds apart, without which
+    the displacement means nothing."""
+
+    gap: np.ndarray
+    displacement: np.ndarray
+    close: np.ndarray
 
 
 class WorldModel:
-    """Multi-step prediction with the exported dynamics graph."""
+    """Multi-step prediction and comparison with the exported graphs."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
-        self._session = bundle.session("dynamics", threads)
-        self.providers: list[str] = self._session.get_providers()
+        self._dynamics = bundle.session("dynamics", threads)
+        self._relation = bundle.session("relation", threads)
+        self.providers: list[str] = self._dynamics.get_providers()
 
     def imagine(
         self, latent: np.ndarray, proprioception: np.ndarray, actions: np.ndarray
@@ -43,16 +59,22 @@ class WorldModel:
         count, horizon = actions.shape[:2]
         state = np.repeat(latent[None].astype(np.float32), count, 0)
         body = np.repeat(proprioception[None].astype(np.float32), count, 0)
-        latents, collision, offsets = [], [], []
+        found = []
+        names = ["next_latent", "next_proprioception", "collision", "displacement"]
         for k in range(horizon):
             inputs = {"latent": state, "proprioception": body, "action": actions[:, k]}
-            state, body, bump, offset = self._session.run(
-                ["next_latent", "next_proprioception", "collision", "displacement"], inputs
-            )
-            latents.append(state)
-            collision.append(bump)
-            offsets.append(offset)
-        return Imagined(np.stack(latents, 1), np.stack(collision, 1), _chain(np.stack(offsets, 1)))
+            step = self._dynamics.run([*names, "expected_error"], inputs)
+            state, body = step[:2]
+            found.append(step)
+        latents, bodies, collision, offsets, error = (
+            np.stack(parts, 1) for parts in zip(*found, strict=True)
+        )
+        return Imagined(latents, bodies[..., :2], collision, _chain(offsets), error)
+
+    def compare(self, latent: np.ndarray, other: np.ndarray) -> Compared:
+        """How `other` (B, D) lies from `latent` (B, D), both float32."""
+        inputs = {"latent": latent.astype(np.float32), "other": other.astype(np.float32)}
+        return Compared(*self._relation.run(["gap", "displacement", "close"], inputs))
 
 
 def _chain(offsets: np.ndarray) -> np.ndarray:

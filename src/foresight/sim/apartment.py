@@ -72,14 +72,16 @@ class Apartment:
         rooms, walls, doors, furniture: its parts, in world coordinates.
     """
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, looks: int | None = None) -> None:
+        """`looks` draws other textures and lamps on the same floor plan; None: the home's own."""
         if seed < 0:
             raise ValueError(f"apartment seed is {seed}; give a number from 0 on")
         self.seed = seed
         rng = np.random.default_rng([2024, seed])
         self.rooms, self.walls, self.doors = _draw_rooms(rng)
         self.furniture = _draw_furniture(rng, self)
-        self._texture_seed = int(rng.integers(2**31))
+        own_looks = int(rng.integers(2**31))
+        self._texture_seed = own_looks if looks is None else looks
 
     def room_of(self, x: float, y: float) -> int:
         """Index of the room that holds the point (m)."""

@@ -6,6 +6,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+import cv2
 import mujoco
 import numpy as np
 
@@ -15,6 +16,9 @@ from foresight.sim.apartment import Apartment
 TIMESTEP_S = 0.004
 SCAN_HEIGHT_M = 0.16
 _BASE_HEIGHT_M = 0.12
+# It touches things with a sphere: MuJoCo finds a cylinder centimetres deep in a box's edge and
+# throws it out at metres per second. Low, so that pushing does not tip it.
+_BUMPER_HEIGHT_M = 0.06
 _WINDOW_S = 0.1  # over which the wheels' speed is measured
 
 
@@ -27,6 +31,15 @@ class Noise:
     wheel_step: float = 0.02
     scan_m: float = 0.01
     image_gain: float = 0.02
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What else differs from one robot and evening to another."""
+
+    light: tuple[float, float, float] = (1.0, 1.0, 1.0)  # strength of every lamp, by colour
+    exposure: float = 1.0  # gain of the camera
+    latency_s: float = 0.0  # from a command to the wheels; a multiple of TIMESTEP_S
 
 
 @dataclass(frozen=True)
@@ -53,13 +66,21 @@ class Simulator:
         profile: RobotProfile,
         seed: int = 0,
         noise: Noise = Noise(),
+        conditions: Conditions = Conditions(),
     ) -> None:
         self.apartment = apartment
         self.profile = profile
         self._noise = noise
+        self._conditions = conditions
         self._rng = np.random.default_rng([31, seed])
         xml, files = _mjcf(apartment, profile)
         self._model = mujoco.MjModel.from_xml_string(xml, files)
+        for lamps in (
+            self._model.light_diffuse,
+            self._model.vis.headlight.ambient,
+            self._model.vis.headlight.diffuse,
+        ):
+            lamps *= conditions.light
         self._data = mujoco.MjData(self._model)
         self._renderer: mujoco.Renderer | None = None
         common, mismatch = self._rng.standard_normal(2) * (noise.wheel_scale, noise.wheel_mismatch)
@@ -86,19 +107,31 @@ class Simulator:
         self._last_angles = self._data.qpos[self._wheel_angle].copy()
         self._measured = np.zeros(2)
         self._travels: deque[tuple[float, float, float]] = deque()  # s, m, rad of the last steps
+        self._commands: deque[tuple[float, list[float]]] = deque()  # due s, rad/s of the wheels
         self.bumper = False
 
     def step(self, linear: float, angular: float, duration_s: float) -> None:
         """Drive at (m/s, rad/s) for a multiple of TIMESTEP_S seconds."""
         half = self.profile.drive.wheel_separation_m / 2
         radius = self.profile.drive.wheel_radius_m
-        self._data.ctrl[:] = [
-            (linear - angular * half) / radius,
-            (linear + angular * half) / radius,
-        ]
-        mujoco.mj_step(self._model, self._data, max(1, round(duration_s / TIMESTEP_S)))
+        wheels = [(linear - angular * half) / radius, (linear + angular * half) / radius]
+        self._commands.append((self.time_s + self._conditions.latency_s, wheels))
+        self._simulate(max(1, round(duration_s / TIMESTEP_S)))
         self.bumper = self._touches()
         self._advance_odometry(duration_s)
+
+    def _simulate(self, steps: int) -> None:
+        """Physics, each command taking effect when it is due."""
+        while steps:
+            pause = steps
+            while self._commands:
+                due = round((self._commands[0][0] - self.time_s) / TIMESTEP_S)
+                if due > 0:
+                    pause = min(steps, due)
+                    break
+                self._data.ctrl[:] = self._commands.popleft()[1]
+            mujoco.mj_step(self._model, self._data, pause)
+            steps -= pause
 
     @property
     def time_s(self) -> float:
@@ -129,7 +162,9 @@ class Simulator:
         self._renderer.update_scene(self._data, "camera")
         image = self._renderer.render()
         gain = 1.0 + self._noise.image_gain * self._rng.standard_normal()
-        return np.clip(image * gain, 0, 255).astype(np.uint8)
+        gain *= self._conditions.exposure
+        table = np.clip(np.arange(256) * gain, 0, 255).astype(np.uint8)
+        return cv2.LUT(image, table)
 
     def render_at(self, pose: tuple[float, float, float]) -> np.ndarray:
         """What the camera would see from a pose: (height, width, 3) uint8; the robot stays."""
@@ -242,8 +277,10 @@ def _mjcf(apartment: Apartment, profile: RobotProfile) -> tuple[str, dict[str, b
     {bodies}
     <body name="base">
       <freejoint/>
-      <geom name="chassis" type="cylinder" size="{radius} 0.05" pos="0 0 {_BASE_HEIGHT_M}"
-            mass="3" group="2" friction="0.2 0 0" priority="1" rgba="0.2 0.2 0.2 1"/>
+      <geom type="cylinder" size="{radius} 0.05" pos="0 0 {_BASE_HEIGHT_M}" mass="3" group="2"
+            contype="0" conaffinity="0" rgba="0.2 0.2 0.2 1"/>
+      <geom name="chassis" type="sphere" size="{radius}" pos="0 0 {_BUMPER_HEIGHT_M}" mass="0"
+            group="3" friction="0.2 0 0" priority="1" contype="1" conaffinity="0"/>
       <geom type="cylinder" size="0.1 0.01" pos="0 0 0.03" mass="2" group="2" contype="0"
             conaffinity="0"/>
       <camera name="camera" pos="{camera.x_m} 0 {camera.z_m}" fovy="{fovy:.4f}"

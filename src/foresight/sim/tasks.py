@@ -24,11 +24,15 @@ CELL_M = 0.05
 REACHED_M = 0.3
 REACHED_DEG = 30.0
 CLEARANCE_M = 0.12  # between the footprint of a start or goal and the nearest obstacle
+PASSAGE_M = 0.06  # free on each side on the way: the safety controller enters nothing narrower
 VIEW_M = 0.6  # what the camera of a goal has free ahead: a place is photographed, not plaster
 _VIEW_SPREAD_RAD = 0.25
+_FAR_M = 0.7  # nothing from beyond this counts as solved, whatever its heading
 _DEMO_GOALS = 3
 _DEMO_RANGE_M = (0.7, 4.0)
 _TRIES = 1000
+# Cells from a cell to its neighbours; staying is no step.
+_STEPS = np.array([[2**0.5, 1, 2**0.5], [1, np.inf, 1], [2**0.5, 1, 2**0.5]])
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Task:
 
     Attributes:
         start, goal: poses (m, m, rad).
-        path_m: length of the shortest way for a disc of the robot's footprint.
+        path_m: length of the shortest way that leaves PASSAGE_M beside the robot's footprint.
     """
 
     start: Pose
@@ -50,8 +54,8 @@ def sample_tasks(
 ) -> list[Task]:
     """Draw `count` tasks; the same arguments give the same tasks everywhere.
 
-    Suites: `near`, a way of 0.7 to 2 m; `room`, in the same room 2 to 4 m apart as the crow flies
-    and turned by over 45 degrees; `house`, in another room.
+    No task starts solved, see `unsolved`. Suites: `near`, a way of 0.7 to 2 m; `room`, in the same
+    room 2 to 4 m apart as the crow flies and turned by over 45 degrees; `house`, in another room.
 
     Raises:
         ValueError: the suite is unknown, or the apartment has no such tasks.
@@ -109,6 +113,12 @@ def reached(pose: Pose, goal: Pose) -> bool:
     """Whether a pose counts as the goal: within 0.3 m and 30 degrees."""
     distance, heading = pose_error(pose, goal)
     return distance <= REACHED_M and heading <= REACHED_DEG
+
+
+def unsolved(start: Pose, goal: Pose) -> bool:
+    """Whether a start leaves something to do: 0.7 m away, or 0.3 m and turned by 30 degrees."""
+    distance, heading = pose_error(start, goal)
+    return distance > _FAR_M or (distance > REACHED_M and heading > REACHED_DEG)
 
 
 def line_of_sight(
@@ -172,13 +182,71 @@ def path_lengths(
     return inner.copy()
 
 
+def shortest_way(
+    lengths: np.ndarray, start: tuple[float, ...], goal: tuple[float, ...], cell_m: float = CELL_M
+) -> np.ndarray | None:
+    """The shortest way on the grid, its kinks pulled straight where the straight line is free.
+
+    Args:
+        lengths: (n, n) of `path_lengths` to the goal, without a limit.
+        start, goal: points (x m, y m, ...).
+
+    Returns:
+        Corners (N, 2) in m, from start to goal; None where there is no way.
+    """
+    blocked = ~np.isfinite(lengths)
+    row, column = (int(_cells(at, len(lengths), cell_m)) for at in (start[1], start[0]))
+    if blocked[row, column]:
+        return None
+    padded = np.pad(lengths, 1, constant_values=np.inf)
+    points = [start[:2]]
+    while lengths[row, column] > 0:
+        around = padded[row : row + 3, column : column + 3] + _STEPS * cell_m
+        down, across = divmod(int(np.argmin(around)), 3)
+        row, column = row + down - 1, column + across - 1
+        points.append(((column + 0.5) * cell_m, (row + 0.5) * cell_m))
+    points.append(goal[:2])
+    corners, at = [points[0]], 0
+    while at < len(points) - 1:
+        beyond = range(len(points) - 1, at, -1)
+        free = (k for k in beyond if line_of_sight(blocked, points[at], points[k], cell_m))
+        at = next(free, at + 1)
+        corners.append(points[at])
+    return np.array(corners)
+
+
+def driving_seconds(way: np.ndarray, start: Pose, goal: Pose, profile: RobotProfile) -> float:
+    """What a way (N, 2) m takes at 90% of the robot's speed and 80% of its rate of turn.
+
+    Turning at start, corners and goal included; the whole way forwards or the whole way in reverse,
+    whichever is faster.
+    """
+    legs = np.diff(way, axis=0)
+    legs = legs[np.hypot(*legs.T) > 0]
+    length_m = float(np.hypot(*legs.T).sum())
+    course = np.arctan2(legs[:, 1], legs[:, 0])
+    limits, seconds = profile.limits, []
+    for speed, flip in ((limits.linear_max_mps, 0.0), (-limits.linear_min_mps, math.pi)):
+        turns = np.diff(np.concatenate([[start[2]], course + flip, [goal[2]]]))
+        turned = np.abs((turns + math.pi) % (2 * math.pi) - math.pi).sum()
+        drive_s = length_m / (0.9 * speed) if speed else math.inf
+        seconds.append(drive_s + float(turned) / (0.8 * limits.angular_max_radps))
+    return min(seconds)
+
+
+def draw_poses(apartment: Apartment, profile: RobotProfile, count: int, seed: int) -> list[Pose]:
+    """Places to put the robot down, with clearance, uniform over the floor."""
+    plan, rng = _Plan(apartment, profile), np.random.default_rng([61, apartment.seed, seed])
+    return [plan.draw_start(rng) for _ in range(count)]
+
+
 class _Plan:
     """The floor plan as the sampler needs it."""
 
     def __init__(self, apartment: Apartment, profile: RobotProfile) -> None:
         self.apartment = apartment
         self.occupied = apartment.occupied(CELL_M)
-        self._free = free_space(self.occupied, profile.footprint_radius_m, CELL_M)
+        self._free = free_space(self.occupied, profile.footprint_radius_m + PASSAGE_M, CELL_M)
         # One cell more: the grid rounds outlines, and poses lie anywhere within their cell.
         margin = profile.footprint_radius_m + CLEARANCE_M + CELL_M
         self._standable = free_space(self.occupied, margin, CELL_M)
@@ -210,8 +278,12 @@ class _Plan:
                 continue
             cell = near[int(rng.integers(len(near)))]
             goal, path_m = _pose_in(cell, rng), float(lengths[tuple(cell)])
-            unsolved = not reached(start, goal)
-            if low <= path_m <= high and unsolved and wanted(goal) and self._sees(goal):
+            if (
+                low <= path_m <= high
+                and unsolved(start, goal)
+                and wanted(goal)
+                and self._sees(goal)
+            ):
                 return Task(start, goal, path_m)
         return None
 

@@ -38,7 +38,7 @@ class Parameters:
         1.0, "Oldest belief that is imagined from, s.", minimum=0.1, maximum=60.0, live=True
     )
     surprise_limit: float = parameter(
-        1.5, "Surprise above this is an anomaly.", minimum=0.1, maximum=100.0, live=True
+        1.0, "Surprise above this is an anomaly.", minimum=0.1, maximum=100.0, live=True
     )
 
 

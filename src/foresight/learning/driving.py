@@ -1,0 +1,161 @@
+"""One episode in simulation: a driver decides, the safety controller and the physics do the rest.
+
+The robot's own driver, `Agent`, is built from the classes that the ROS nodes run.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from foresight.bundle import Bundle
+from foresight.control.safety import Plan, SafetyController
+from foresight.perception.encoder import Encoder
+from foresight.perception.image import to_model
+from foresight.planning.navigator import NavigationStep, Navigator, Status
+from foresight.sim.robot import Simulator
+from foresight.sim.tasks import Task, pose_error, reached
+
+PERIOD_S = 0.1
+REPLAN_TICKS = 3
+_REST_MPS, _REST_RADPS = 0.02, 0.05  # true speeds below these count as rest
+
+
+class Driver(Protocol):
+    """Who decides where to go. `status` is the driver's own word on how the drive stands."""
+
+    status: Status
+
+    def begin(self, simulator: Simulator, task: Task) -> None:
+        """A new task; the robot stands at its start."""
+
+    def plan(self, now_s: float) -> Plan | None:
+        """What to do from `now_s` on; None keeps to the last plan. Called every PERIOD_S."""
+
+
+@dataclass(frozen=True)
+class Drive:
+    """How one episode went.
+
+    Attributes:
+        status: the driver's last word.
+        success: the driver says that it is there, and rests within 0.3 m and 30 degrees.
+        error_m, error_deg: where it ended, seen from the goal.
+        seconds: until rest, or until the time limit.
+        collisions: bumper presses.
+        path: the true trajectory (T, 3) m, m, rad, one pose per PERIOD_S.
+    """
+
+    task: Task
+    status: Status
+    success: bool
+    error_m: float
+    error_deg: float
+    seconds: float
+    collisions: int
+    path: np.ndarray
+
+    @property
+    def driven_m(self) -> float:
+        """Length of the path."""
+        return float(np.hypot(*np.diff(self.path[:, :2], axis=0).T).sum())
+
+
+def drive(
+    simulator: Simulator, task: Task, driver: Driver, limit_s: float, generous: bool = False
+) -> Drive:
+    """Put the robot at the task's start and let it drive until it rests, or the time is up.
+
+    Args:
+        generous: for drivers that cannot tell that they have arrived: the first moment within the
+            goal's tolerance, even in passing, ends the episode as a success.
+    """
+    profile = simulator.profile
+    simulator.reset(task.start)
+    driver.begin(simulator, task)
+    controller = SafetyController(profile)
+    controller.activate()
+    beam = 2 * math.pi / profile.scan.beams
+    path, collisions, bumped, success = [task.start], 0, False, False
+    for tick in range(max(1, int(limit_s / PERIOD_S + 1e-9))):
+        now = tick * PERIOD_S
+        reading = simulator.odometry()
+        controller.on_odometry(now, reading.linear, reading.angular)
+        controller.on_scan(now, simulator.scan(), 0.0, beam)
+        controller.on_bumper(now, simulator.bumper)
+        plan = driver.plan(now) if driver.status is Status.DRIVING else None
+        if plan is not None:
+            controller.on_plan(now, plan)
+        for half in (now, now + PERIOD_S / 2):
+            command = controller.step(half, half)
+            simulator.step(command.linear, command.angular, PERIOD_S / 2)
+        collisions += simulator.bumper and not bumped
+        bumped = simulator.bumper
+        path.append(simulator.pose)
+        there = reached(simulator.pose, task.goal)
+        rests = driver.status is not Status.DRIVING and command.at_rest and _still(simulator)
+        success = there and (generous or (rests and driver.status is Status.REACHED))
+        if rests or success:
+            break
+    error_m, error_deg = pose_error(simulator.pose, task.goal)
+    seconds = (len(path) - 1) * PERIOD_S
+    return Drive(
+        task, driver.status, success, error_m, error_deg, seconds, collisions, np.array(path)
+    )
+
+
+def _still(simulator: Simulator) -> bool:
+    linear, angular = simulator.velocity
+    return abs(linear) < _REST_MPS and abs(angular) < _REST_RADPS
+
+
+class Agent:
+    """The robot itself: encoder and navigator in one loop, as the graph runs them.
+
+    Attributes:
+        plan_ms: how long each plan took.
+        last: the latest plan.
+    """
+
+    def __init__(self, bundle: Bundle, seed: int = 0) -> None:
+        self._view = bundle.manifest.image
+        self._action_s = bundle.manifest.action.duration_s
+        self._encoder, self._navigator = Encoder(bundle), Navigator(bundle, seed)
+        self.plan_ms: list[float] = []
+        self.last: NavigationStep | None = None
+
+    def begin(self, simulator: Simulator, task: Task) -> None:
+        """Look at the picture of the goal."""
+        self._simulator, self._ticks, self.status = simulator, 0, Status.DRIVING
+        goal = to_model(simulator.render_at(task.goal), self._view)
+        self._navigator.set_goal(self._encoder(goal))
+
+    def plan(self, now_s: float) -> Plan | None:
+        """Encode what the camera sees and search; every REPLAN_TICKS only."""
+        self._ticks += 1
+        if self._ticks % REPLAN_TICKS != 1:
+            return None
+        latent = self._encoder(to_model(self._simulator.render(), self._view))
+        reading = self._simulator.odometry()
+        body = np.array([reading.linear, reading.angular, self._simulator.bumper], np.float32)
+        started = time.perf_counter()
+        self.last = self._navigator.update(now_s, latent, body, _points(self._simulator.scan()))
+        self.plan_ms.append(1e3 * (time.perf_counter() - started))
+        self.status = self.last.status
+        return Plan(now_s, self._action_s, self.last.actions)
+
+
+def _points(ranges: np.ndarray) -> np.ndarray:
+    """The echoes of a scan (beams,) m over the full circle, as points (N, 2) m."""
+    echo = np.isfinite(ranges)
+    angle = 2 * math.pi / len(ranges) * np.flatnonzero(echo)
+    return ranges[echo, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+
+
+def limit_s(oracle_s: float) -> float:
+    """The time that a task may take, by the time that the oracle took."""
+    return 2.5 * oracle_s
