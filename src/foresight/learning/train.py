@@ -298,11 +298,14 @@ def _update(
 
 @contextmanager
 def _signals_noted() -> Iterator[list[int]]:
-    """Ctrl-C and SIGTERM are only noted, so that the update in hand ends; the second one counts."""
+    """Ctrl-C and SIGTERM are only noted, so that the update in hand ends; a repeated one counts.
+
+    One of each does not: at Ctrl-C a process of `torchrun` gets both.
+    """
     noted: list[int] = []
 
     def note(number: int, _: FrameType | None) -> None:
-        if noted:
+        if number in noted:
             raise KeyboardInterrupt
         noted.append(number)
 

@@ -8,6 +8,7 @@ import torch
 
 from foresight.dynamics.losses import Windows
 from foresight.dynamics.networks import WorldModel
+from foresight.learning.calibrate import effective_rank
 
 WARM_UP_STEPS = 500
 LEAST_RANK, LEAST_SPREAD = 4.0, 0.05
@@ -19,8 +20,8 @@ def examine(model: WorldModel, windows: Windows) -> dict[str, float]:
 
     Returns:
         copy_last_K: squared error of the prediction K actions ahead, over that of repeating the
-            last latent; below 1 the model knows more than that. effective_rank (Roy & Vetterli
-            2007) and spread (mean standard deviation) of the latents.
+            last latent; below 1 the model knows more than that. effective_rank and spread (mean
+            standard deviation) of the latents.
     """
     training, device = model.training, next(model.parameters()).device
     model.eval()
@@ -39,10 +40,7 @@ def examine(model: WorldModel, windows: Windows) -> dict[str, float]:
             figures[f"copy_last_{k + 1}"] = (
                 error / (latent[:, 0] - latent[:, k + 1]).square().mean()
             )
-    centred = flat - flat.mean(0)
-    singular = torch.linalg.svdvals(centred.nan_to_num())
-    share = singular / singular.sum()
-    figures["effective_rank"] = torch.exp(-(share * (share + 1e-12).log()).sum())
+    figures["effective_rank"] = effective_rank(flat.nan_to_num())
     figures["spread"] = flat.std(0).mean()
     model.train(training)
     return {name: float(figure) for name, figure in figures.items()}
@@ -63,17 +61,12 @@ def complaint(figures: Mapping[str, float], step: int) -> str | None:
             f"the latents have collapsed: effective rank {rank:.1f}, expected over {LEAST_RANK}; "
             "look whether the pictures differ, or weigh 'covariance' more"
         )
-    ahead, ratio = list(_ratios(figures).items())[-1]
+    prefix = "copy_last_"
+    name, ratio = [item for item in figures.items() if item[0].startswith(prefix)][-1]
     if not ratio < 1.0:
         return (
             f"prediction is no better than repeating the last latent (error ratio {ratio:.2f} "
-            f"{ahead} actions ahead); look whether commands and pictures belong together and the "
-            "robot moves, or lower the learning rate"
+            f"{name.removeprefix(prefix)} actions ahead); look whether commands and pictures "
+            "belong together and the robot moves, or lower the learning rate"
         )
     return None
-
-
-def _ratios(figures: Mapping[str, float]) -> dict[int, float]:
-    """Copy-last ratios by actions ahead."""
-    prefix = "copy_last_"
-    return {int(k.removeprefix(prefix)): v for k, v in figures.items() if k.startswith(prefix)}
