@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
 from foresight.dynamics.travel import travel_seconds
 from foresight.learning.calibrate import calibrate
+from foresight.learning.card import CARD, write_card
 from foresight.learning.dataset import (
     DatasetError,
     Episode,
@@ -358,6 +361,25 @@ def test_exported_planner_and_dynamics_say_what_the_manifest_says(exported: Path
     imagined = Runtime(loaded).imagine(np.ones(size), np.zeros(3), actions)
     assert imagined.latents.shape == (7, horizon, size)
     assert ((imagined.collision >= 0) & (imagined.collision <= 1)).all()
+
+
+def test_a_bundle_carries_a_card_that_takes_results(exported: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(exported, tmp_path / "bundle"))
+    assert "frames: 400" in (copy / CARD).read_text()
+    rate = {"rate": 0.9, "low": 0.8, "high": 0.95}
+    result = {"suite": "near", "worlds": [3], "episodes": 40, "seed": 1, "success": rate}
+    result |= {"baselines": {"random": {"rate": 0.0, "low": 0.0, "high": 0.1}}}
+    result |= {"collisions_per_episode": 0.0, "spl": 0.8}
+    (tmp_path / "near.json").write_text(json.dumps(result))
+    text = write_card(copy, [tmp_path / "near.json"]).read_text()
+    assert "passed: near: success far above random, home 3 (0.9)" in text
+    assert "FAILED: error over that of repeating at most 0.8" in text  # it has hardly been trained
+
+
+def test_a_card_refuses_what_is_no_result(exported: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match=r"other\.json"):
+        write_card(exported, [tmp_path / "other.json"])
 
 
 def test_a_single_episode_leaves_nothing_to_train_on(tmp_path: Path) -> None:

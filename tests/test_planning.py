@@ -14,7 +14,16 @@ from hypothesis.extra import numpy as hnp
 
 from foresight import bundle
 from foresight.bundle import Bundle
-from foresight.planning import Belief, BeliefTracker, NavigationStep, Navigator, Status, WorldModel
+from foresight.planning import (
+    Belief,
+    BeliefTracker,
+    NavigationStep,
+    Navigator,
+    Status,
+    WorldModel,
+    scan_points,
+)
+from foresight.planning.navigator import FAR_M, nearest_by_sector
 from scripted import AHEAD, view
 
 ACTION_S = 0.5
@@ -271,6 +280,31 @@ def test_imagined_ways_add_up(scripted: Path, actions: np.ndarray) -> None:
             place += ACTION_S * linear * complex(math.cos(heading), math.sin(heading))
             heading += ACTION_S * angular
             assert (x, y, yaw) == pytest.approx((place.real, place.imag, heading), abs=1e-5)
+
+
+# ----- keeping clear
+
+
+def test_a_scan_becomes_points_ahead_and_to_the_left() -> None:
+    """Of four beams, one is an echo ahead, one to the left; one is too near, one has no echo."""
+    points = scan_points(np.array([2.0, 1.0, 0.05, np.inf]), 0.0, math.pi / 2, 0.1)
+    np.testing.assert_allclose(points, [[2.0, 0.0], [0.0, 1.0]], atol=1e-9)
+
+
+@given(
+    hnp.arrays(np.float64, st.tuples(st.integers(0, 300), st.just(2)), elements=st.floats(-5, 5))
+)
+def test_the_nearest_point_of_a_scan_is_never_lost(points: np.ndarray) -> None:
+    found = nearest_by_sector(points, 64)
+    assert found.shape == (64, 2)
+    if len(points):
+        nearest = np.hypot(*points.T).min()
+        assert np.hypot(*found.T).min() == pytest.approx(nearest, abs=1e-5)
+
+
+def test_without_a_scanner_nothing_is_near() -> None:
+    for nothing in (None, np.zeros((0, 2))):
+        assert np.hypot(*nearest_by_sector(nothing, 16).T).min() >= FAR_M
 
 
 # ----- believing

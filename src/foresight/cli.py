@@ -303,6 +303,20 @@ def _worlds(text: str) -> list[int]:
     return worlds
 
 
+@bundle_app.command("card")
+def bundle_card(
+    bundle: BundleDir,
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Files that `foresight evaluate --json` wrote.")
+    ] = None,
+) -> None:
+    """Write the model card, CARD.md: data, gates, results, limits."""
+    from foresight.learning.card import write_card
+
+    with _one_sentence("bundle card"):
+        console.print(str(write_card(bundle, results or ())))
+
+
 def _write_json(file: Path | None, content: Mapping[str, object]) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from harness import Bench
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import Image, LaserScan
 
 from foresight import bundle
 from foresight_interfaces.action import NavigateToImage
@@ -117,6 +118,21 @@ def test_plans_follow_the_beliefs_stamps_until_the_goal_is_reached(
     check_ending(client, answer, Result.REACHED, GoalStatus.STATUS_SUCCEEDED, "reached")
     last = client.feedback[-1]
     assert last.elapsed_s > 0.4 and 1.5 < last.estimated_s_left < 2.0  # expm1(1)
+
+
+def test_plans_are_made_around_the_scan_of_the_beliefs_time(
+    bench: Bench, planning: Any, client: Client
+) -> None:
+    """Of two scans, the one nearest to the belief; without one near, none."""
+    scans = bench.publisher(LaserScan, "scan")
+    for stamp_s, metres in ((10.0, 2.0), (10.2, 1.0)):
+        scan = LaserScan(angle_increment=math.pi / 2, ranges=[metres, math.inf, math.nan, 0.0])
+        scan.header.stamp = to_stamp(stamp_s)
+        scans.publish(scan)
+    bench.wait_for(lambda: len(planning._scans) == 2)
+    np.testing.assert_allclose(planning._obstacles_at(10.02), [[2.0, 0.0]], atol=1e-6)
+    np.testing.assert_allclose(planning._obstacles_at(10.25), [[1.0, 0.0]], atol=1e-6)
+    assert planning._obstacles_at(11.0) is None
 
 
 def test_the_distance_driven_comes_from_odometry(bench: Bench, client: Client) -> None:

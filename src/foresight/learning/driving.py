@@ -16,7 +16,7 @@ from foresight.bundle import Bundle
 from foresight.control.safety import Plan, SafetyController
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
-from foresight.planning.navigator import NavigationStep, Navigator, Status
+from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import Task, pose_error, reached
 
@@ -142,18 +142,13 @@ class Agent:
         latent = self._encoder(to_model(self._simulator.render(), self._view))
         reading = self._simulator.odometry()
         body = np.array([reading.linear, reading.angular, self._simulator.bumper], np.float32)
+        ranges = self._simulator.scan()
+        obstacles = scan_points(ranges, 0.0, 2 * math.pi / len(ranges))
         started = time.perf_counter()
-        self.last = self._navigator.update(now_s, latent, body, _points(self._simulator.scan()))
+        self.last = self._navigator.update(now_s, latent, body, obstacles)
         self.plan_ms.append(1e3 * (time.perf_counter() - started))
         self.status = self.last.status
         return Plan(now_s, self._action_s, self.last.actions)
-
-
-def _points(ranges: np.ndarray) -> np.ndarray:
-    """The echoes of a scan (beams,) m over the full circle, as points (N, 2) m."""
-    echo = np.isfinite(ranges)
-    angle = 2 * math.pi / len(ranges) * np.flatnonzero(echo)
-    return ranges[echo, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
 def limit_s(oracle_s: float) -> float:

@@ -1,7 +1,7 @@
 """Choosing actions by imagining what they would cause."""
 
 from foresight.planning.belief import Belief, BeliefTracker
-from foresight.planning.navigator import NavigationStep, Navigator, Status
+from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
 from foresight.planning.world_model import Imagined, WorldModel
 
 __all__ = [
@@ -12,4 +12,5 @@ __all__ = [
     "Navigator",
     "Status",
     "WorldModel",
+    "scan_points",
 ]

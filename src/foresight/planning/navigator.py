@@ -210,15 +210,27 @@ class Navigator:
         return np.where(late[..., None], pair[1][:, None], pair[0][:, None]).astype(np.float32)
 
 
+def scan_points(
+    ranges: np.ndarray, angle_min: float, angle_increment: float, range_min_m: float = 0.0
+) -> np.ndarray:
+    """The echoes of a scan (beams,) m as points (N, 2) m; rad, counter-clockwise from straight
+    ahead. Beams without an echo, or nearer than the scanner can tell, are left out."""
+    echo = np.isfinite(ranges) & (ranges > range_min_m)
+    angle = angle_min + angle_increment * np.flatnonzero(echo)
+    return ranges[echo, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
+
+
 def nearest_by_sector(points: np.ndarray | None, count: int) -> np.ndarray:
-    """The nearest of the points (N, 2) in each of `count` equal sectors around the origin.
+    """The nearest of the points (N, 2) in each of `count` equal sectors around the origin; points
+    that are not finite are left out.
 
     Returns:
         (count, 2) float32, FAR_M away where there is none.
     """
     found = np.full((count, 2), FAR_M, np.float32)
-    if points is None or not len(points):
+    if points is None:
         return found
+    points = points[np.isfinite(points).all(1)]
     order = np.argsort(-np.square(points).sum(1))  # the nearest of a sector is written last
     bearing = np.arctan2(points[order, 1], points[order, 0]) % (2 * math.pi)
     found[(bearing * (count / (2 * math.pi))).astype(int) % count] = points[order]

@@ -36,10 +36,10 @@ class Settings:
     obstacles: int = 128
     action_s: float = 0.5
     radius_m: float = 0.17
-    margin_m: float = 0.05
+    margin_m: float = 0.03
     final_weight: float = 2.5
-    collision_weight: float = 3.0
-    uncertainty_weight: float = 0.3
+    collision_weight: float = 1.5
+    uncertainty_weight: float = 0.1
     roughness_weight: float = 0.1
     spread_floor: float = 0.12
 

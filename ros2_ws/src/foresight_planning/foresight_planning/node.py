@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 import traceback
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,13 +15,13 @@ from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, Image, LaserScan
 
 from foresight import bundle
 from foresight.perception import image
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError
-from foresight.planning import NavigationStep, Navigator
+from foresight.planning import NavigationStep, Navigator, scan_points
 from foresight.planning import Status as NavigationStatus
 from foresight.robot import RobotProfile
 from foresight_interfaces.action import NavigateToImage
@@ -39,6 +40,9 @@ STAMP_JITTER_S = 0.02
 SILENCE_FACTOR = 3.0
 """A stopped /clock hides a belief's age; silence on the steady clock may last this much longer."""
 RESULT_KEPT_S = 60
+SCANS_KEPT = 10
+SCAN_APART_S = 0.3
+"""A scan farther in time from the belief shows another place."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class Parameters:
     robot: str = parameter("", "YAML file of the robot profile.", required=True)
     seed: int = parameter(0, "Seed of the search.", minimum=0, maximum=2**31 - 1)
     threads: int = parameter(1, "Threads of one plan.", minimum=1, maximum=64)
+    use_scan: bool = parameter(True, "Plan around what the scan shows, while there is one.")
     replan_period_s: float = parameter(
         0.3, "Shortest time between plans, s.", minimum=0.0, maximum=2.0, live=True
     )
@@ -80,6 +85,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._planned_stamp_s = -math.inf
         self._base_frame = "base_link"
         self._held_reason: str | None = None
+        self._scans: deque[tuple[float, np.ndarray]] = deque(maxlen=SCANS_KEPT)
 
     def configure(self) -> None:
         loaded = bundle.load(self.values.bundle)
@@ -95,6 +101,8 @@ class PlanningNode(ForesightNode[Parameters]):
         self._worker = self.start_worker()
         self.listen(Belief, "belief", self._on_belief, LATEST)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
+        if self.values.use_scan:
+            self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         self.listen(Status, "status", self._on_status, LATCHED)
         self.every(WATCH_PERIOD_S, self._watch)
@@ -193,12 +201,13 @@ class PlanningNode(ForesightNode[Parameters]):
         if 0 <= since_s < self.values.replan_period_s - STAMP_JITTER_S:
             return
         pursuit.planned_stamp_s = stamp_s
+        obstacles = self._obstacles_at(stamp_s)
         latent = np.asarray(belief.latent, dtype=np.float32)
         proprioception = np.asarray(belief.proprioception, dtype=np.float32)
 
         def plan() -> tuple[NavigationStep, float]:
             start = time.perf_counter()
-            step = self._navigator.update(stamp_s, latent, proprioception)
+            step = self._navigator.update(stamp_s, latent, proprioception, obstacles)
             return step, time.perf_counter() - start
 
         def done(planned: tuple[NavigationStep, float]) -> None:
@@ -281,6 +290,22 @@ class PlanningNode(ForesightNode[Parameters]):
         if self._pursuit is not None:
             position = odometry.pose.pose.position
             self._pursuit.moved_to(position.x, position.y)
+
+    def _on_scan(self, scan: LaserScan) -> None:
+        points = scan_points(
+            np.asarray(scan.ranges), scan.angle_min, scan.angle_increment, scan.range_min
+        )
+        self._scans.append((seconds(scan.header.stamp), points))
+
+    def _obstacles_at(self, stamp_s: float) -> np.ndarray | None:
+        """The scan nearest in time to a belief, (N, 2) m; None if none is near.
+
+        Actuation still stops before what a plan made without a scan would run into.
+        """
+        nearest = min(self._scans, key=lambda scan: abs(scan[0] - stamp_s), default=None)
+        if nearest is None or abs(nearest[0] - stamp_s) > SCAN_APART_S:
+            return None
+        return nearest[1]
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         try:
