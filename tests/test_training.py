@@ -119,6 +119,22 @@ def test_the_first_update_sees_what_the_bundle_sees(exported: Path, driven: Path
     torch.testing.assert_close(as_trainer, as_robot, atol=0.02, rtol=0.02)
 
 
+def test_training_from_a_bundle_starts_where_it_ended(
+    driven: Path, exported: Path, tmp_path: Path
+) -> None:
+    train(driven, tmp_path / "new", None, steps=1, distance_steps=2, seed=0)
+    train(driven, tmp_path / "on", None, steps=1, distance_steps=2, seed=0, start=exported)
+    model = WorldModel()
+    load_pretrained(model, exported)
+    before = dict(model.predictor.blocks.named_parameters())  # not `exit`: calibration sets it
+
+    def moved(folder: Path) -> float:
+        now = load_trained(folder).model.predictor.blocks.named_parameters()
+        return max(float((weight - before[name]).detach().abs().max()) for name, weight in now)
+
+    assert moved(tmp_path / "on") < 1e-3 < 1e-2 < moved(tmp_path / "new")
+
+
 def test_a_bundle_of_other_networks_is_refused(
     passthrough: Path, driven: Path, tmp_path: Path
 ) -> None:

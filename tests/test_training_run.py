@@ -211,9 +211,17 @@ def test_two_processes_do_as_one(
     command += ["--data", str(driven), "--out", str(tmp_path / "two"), "--device", "cpu"]
     command += ["--steps", "11", "--distance-steps", "2"]
     here = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    ended = subprocess.run(command, env=os.environ | here, capture_output=True, text=True)
-    assert ended.returncode == 0, ended.stderr
-    assert ended.stdout.count("on held-out drives") == 1  # only one of them speaks
+    pipe = subprocess.PIPE
+    with subprocess.Popen(
+        command, env=os.environ | here, stdout=pipe, stderr=pipe, text=True
+    ) as run:
+        try:
+            said, complaints = run.communicate()
+        except BaseException:
+            run.terminate()  # it takes its processes along; killed, it would leave them behind
+            raise
+    assert run.returncode == 0, complaints
+    assert said.count("on held-out drives") == 1  # only one of them speaks
     files = episode_files(driven)
     monkeypatch.setattr(training, "BATCH", 48)
     train_world_model(Drives(files[:-1]), tmp_path / "one", 11, 0)
