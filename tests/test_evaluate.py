@@ -262,8 +262,9 @@ def test_ctrl_c_ends_an_evaluation_at_once(lost: Path) -> None:
         "    print('workers', *(p.pid for p in mp.active_children()), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "if __name__ == '__main__':\n"
+        "    signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # shells' `&` ignores it
         "    threading.Thread(target=stop, daemon=True).start()\n"
-        f"    app(['evaluate', '--bundle', {str(lost)!r}, '--episodes', '400', '--workers', '2'])\n"
+        f"    app(['evaluate', '--bundle', {str(lost)!r}, '--episodes', '40', '--workers', '2'])\n"
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 130, ran.stderr
