@@ -7,6 +7,7 @@ SHELL := /bin/bash
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export MUJOCO_GL ?= egl
 DEMO_SEED ?= 0
+EPISODES ?= 50
 foresight := .venv/bin/foresight
 work := runs/home0
 
@@ -22,10 +23,12 @@ demo: setup ## the robot finds three places by their pictures (DEMO_SEED=n: othe
 test: setup-dev ## unit tests and tests of the running graph
 	@source ros2_ws/install/setup.bash && .venv/bin/pytest tests
 
-train: setup-dev ## the shipped model anew: drive home 0, learn, export to models/apartment
+train: setup-dev ## the shipped model anew: drive home 0, learn, export to models/apartment, evaluate
 	@$(foresight) collect --world 0 --out $(work)/data
 	@$(foresight) train --data $(work)/data --out $(work)/checkpoint
 	@$(foresight) export --checkpoint $(work)/checkpoint --out models/apartment
+	@for suite in near room; do $(foresight) evaluate --bundle models/apartment --suite $$suite \
+		--episodes $(EPISODES) --json results/train/$$suite.json; done
 
 bench: setup ## speed, beside the physical limit of each part, in results/bench.json
 	@$(foresight) bench --what all --json results/bench.json

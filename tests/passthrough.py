@@ -154,7 +154,9 @@ def _relation() -> onnx.ModelProto:
         3,
         [
             helper.make_node("Sub", ["latent", "latent"], ["displacement"]),
-            helper.make_node("ReduceSum", ["displacement", "axes"], ["gap"], keepdims=0),
+            helper.make_node("Sub", ["latent", "other"], ["difference"]),
+            helper.make_node("Abs", ["difference"], ["distance"]),
+            helper.make_node("ReduceMean", ["distance", "axes"], ["gap"], keepdims=0),
         ],
         [constant("axes", np.array([1]))],
     )

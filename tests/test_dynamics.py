@@ -203,12 +203,13 @@ def test_total_is_the_sum_of_its_parts() -> None:
     assert float(total.detach()) == pytest.approx(sum(parts.values()), rel=1e-5)
 
 
-def test_everything_but_the_distance_learns_from_it() -> None:
-    """The distance head has a teacher of its own."""
+def test_everything_but_distance_and_policy_learns_from_it() -> None:
+    """These two are fitted on frozen latents."""
     model = WorldModel()
     world_model_loss(model, windows(3))[0].backward()
     untouched = {name for name, p in model.named_parameters() if p.grad is None}
-    assert untouched == {n for n, _ in model.named_parameters() if n.startswith("distance_net.")}
+    later = ("distance_net.", "policy.")
+    assert untouched == {n for n, _ in model.named_parameters() if n.startswith(later)}
 
 
 def test_prediction_shapes_the_latents_it_aims_at() -> None:

@@ -146,12 +146,18 @@ def train(
     start: Annotated[
         Path | None, typer.Option("--from", help="Bundle whose weights to start from.")
     ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="cpu or cuda [default: the GPU if there is one].")
+    ] = None,
 ) -> None:
-    """Train a world model and its distance head; Ctrl-C and the same command go on later."""
+    """Train a world model and its distance head; Ctrl-C and the same command go on later.
+
+    On several GPUs or machines: torchrun --nproc-per-node N -m foresight.cli train ...
+    """
     from foresight.learning.train import train
 
     with _one_sentence("train"):
-        trained = train(data, out, held_out, steps, distance_steps, seed, start)
+        trained = train(data, out, held_out, steps, distance_steps, seed, start, device)
         console.print(_metrics_table(trained.metrics))
 
 
@@ -297,6 +303,20 @@ def _worlds(text: str) -> list[int]:
     return worlds
 
 
+@bundle_app.command("card")
+def bundle_card(
+    bundle: BundleDir,
+    results: Annotated[
+        list[Path] | None, typer.Argument(help="Files that `foresight evaluate --json` wrote.")
+    ] = None,
+) -> None:
+    """Write the model card, CARD.md: data, gates, results, limits."""
+    from foresight.learning.card import write_card
+
+    with _one_sentence("bundle card"):
+        console.print(str(write_card(bundle, results or ())))
+
+
 def _write_json(file: Path | None, content: Mapping[str, object]) -> None:
     if file is not None:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -316,3 +336,7 @@ def _metrics_table(metrics: dict[str, float]) -> Table:
     for name, value in metrics.items():
         table.add_row(name.replace("_", " "), f"{value:g}")
     return table
+
+
+if __name__ == "__main__":  # for `torchrun -m foresight.cli train ...`
+    app()

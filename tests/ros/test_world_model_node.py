@@ -37,17 +37,22 @@ class Robot:
     def now_s(self) -> float:
         return self.bench.peer.get_clock().now().nanoseconds * 1e-9
 
-    def observe(self, stamp_s: float, latent: tuple[float, ...] = LATENT) -> Observation:
-        message = Observation(latent=latent, proprioception=[0.1, -0.2, 0.0])
+    def observe(
+        self,
+        stamp_s: float,
+        latent: tuple[float, ...] = LATENT,
+        body: tuple[float, ...] = (0.1, -0.2, 0.0),
+    ) -> Observation:
+        message = Observation(latent=latent, proprioception=body)
         message.bundle_digest = self.digest
         message.header.stamp, message.header.frame_id = to_stamp(stamp_s), "camera"
         self.observations.publish(message)
         return message
 
-    def believe(self, stamp_s: float, latent: tuple[float, ...] = LATENT) -> Belief:
+    def believe(self, *observed: Any) -> Belief:
         """Observe, and wait for the belief."""
         count = len(self.beliefs)
-        self.observe(stamp_s, latent)
+        self.observe(*observed)
         self.bench.wait_for(lambda: len(self.beliefs) > count)
         return self.beliefs[-1]
 
@@ -79,15 +84,16 @@ def test_each_observation_becomes_a_belief_with_its_stamp(robot: Robot) -> None:
 
 
 def test_a_world_that_answers_otherwise_surprises(world_model: Any, robot: Robot) -> None:
-    start = robot.now_s()
-    action = ExecutedAction(duration_s=1.0, linear=0.2, angular=0.0)
+    """Told to stay, and its wheels do; this model says that the view stays, too."""
+    start, still = robot.now_s(), (0.0, 0.0, 0.0)
+    action = ExecutedAction(duration_s=1.0, linear=0.0, angular=0.0)
     action.header.stamp, action.header.frame_id = to_stamp(start), "robot1/base_link"
     robot.executed.publish(action)
     robot.bench.wait_for(lambda: world_model._base_frame == "robot1/base_link")
-    robot.believe(start)
-    assert robot.believe(start + 0.5).surprise == pytest.approx(0.0)  # this model says: it stays
+    robot.believe(start, LATENT, still)
+    assert robot.believe(start + 0.5, LATENT, still).surprise == pytest.approx(0.0)
     moved = tuple(value + 0.2 for value in LATENT)
-    belief = robot.believe(start + 1.0, moved)
+    belief = robot.believe(start + 1.0, moved, still)
     assert belief.surprise == pytest.approx(0.2**2 / 0.01, rel=1e-3)
     assert 0 < belief.uncertainty < belief.surprise
     assert "surprise 4.0" in world_model.health.status().message

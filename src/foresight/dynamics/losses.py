@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from foresight.dynamics.networks import WorldModel
+from foresight.dynamics.parallel import gathered
 
 DISPLACEMENT_BETA = 0.05  # metres (or sine of yaw): with 1.0 the latent blurs below 0.3 m
 
@@ -42,7 +43,7 @@ def world_model_loss(model: WorldModel, windows: Windows) -> tuple[Tensor, dict[
     images = torch.cat([windows.image, windows.pair_image], 1)
     encoded = model.encoder(images.flatten(0, 1)).float().view(batch, frames + 2, -1)
     latent, pair = encoded[:, :frames], encoded[:, frames:]
-    flat = latent.flatten(0, 1)
+    flat = gathered(latent.flatten(0, 1))
     parts = _rollout_losses(model, windows, latent)
     parts["variance"] = functional.relu(1.0 - (flat.var(0) + 1e-4).sqrt()).mean()
     parts["covariance"] = 0.04 * _off_diagonal_covariance(flat)

@@ -124,7 +124,7 @@ def _measure_quality(
     return Quality(
         {k + 1: float(value) for k, value in enumerate(ratio)},
         {k + 1: float(value) for k, value in enumerate(wrong_ratio)},
-        _effective_rank(latent[:, 0]),
+        effective_rank(latent[:, 0]),
         auroc(logit, drives.bump[starts]),
     )
 
@@ -198,7 +198,7 @@ def _rollout_errors(
     return torch.stack(errors, 1), logits[0]
 
 
-def _effective_rank(latent: Tensor) -> float:
+def effective_rank(latent: Tensor) -> float:
     """exp of the entropy of the normalised singular values (Roy & Vetterli 2007)."""
     singular = torch.linalg.svdvals(latent - latent.mean(0))
     share = singular / singular.sum()

@@ -14,7 +14,7 @@ from foresight.learning.export import export_trained
 from foresight.learning.train import TRAINED, train
 
 FRAMES_PER_MINUTE = 600
-STEPS, DISTANCE_STEPS = 2000, 3000
+STEPS, DISTANCE_STEPS = 3500, 4000
 
 
 def commission(

@@ -30,6 +30,7 @@ from foresight.bundle.manifest import (
     PlannerSpec,
 )
 from foresight.dynamics.networks import ACTION, LATENT, PROPRIOCEPTION, WorldModel
+from foresight.learning.card import write_card
 from foresight.learning.train import Trained, load_trained
 from foresight.planning.optimiser import Optimiser, Settings
 from foresight.robot import RobotProfile
@@ -146,7 +147,7 @@ def export_bundle(
         )
         text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False)
         (partial / bundle.loading.MANIFEST).write_text(text, encoding="utf-8")
-        bundle.load(partial)
+        write_card(partial)
         partial.chmod(0o755)
         if out.exists():
             shutil.rmtree(out)

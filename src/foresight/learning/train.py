@@ -2,37 +2,43 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import math
 import pickle
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import cv2
 import numpy as np
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from foresight import __version__
+from foresight import __version__, bundle
 from foresight.bundle.manifest import Calibration
 from foresight.dynamics.losses import Windows, world_model_loss
 from foresight.dynamics.networks import WorldModel
+from foresight.dynamics.parallel import ALONE, Team, average, disband, join, share_statistics
 from foresight.learning.calibrate import calibrate, encode_all
 from foresight.learning.dataset import episode_files
 from foresight.learning.distance import build_teacher, refine_relation, train_distance, train_policy
+from foresight.learning.journal import CURVE, Journal
 from foresight.learning.pretrained import load_pretrained, match_normalisation
+from foresight.learning.watch import complaint, examine
 from foresight.learning.windows import Drives
 
 BATCH = 48
 LEARNING_RATE = 6e-4
 FINE_TUNING_RATE = 3e-4
 WEIGHT_DECAY = 1e-4
-CHECKPOINT_STEPS = 250
+LOG_STEPS, CHECK_STEPS, CHECKPOINT_STEPS = 10, 100, 250
+CHECK_WINDOWS = 64
 CHECKPOINT = "checkpoint.pt"
 TRAINED = "trained.pt"
 
@@ -59,6 +65,7 @@ def train(
     distance_steps: int,
     seed: int,
     start: Path | None = None,
+    device: str | None = None,
 ) -> Trained:
     """The whole recipe: world model, then the distance head on its latents, then calibration.
 
@@ -67,13 +74,16 @@ def train(
         out: folder for checkpoints, the learning curve and the result; training resumes from it.
         held_out: drives to measure on; None keeps every 10th episode of `data` out for it.
         start: a bundle whose weights to start from, at a gentler learning rate; None starts afresh.
+        device: "cpu" or "cuda"; None takes the GPU if there is one.
 
     Raises:
         DatasetError: the data set is missing or damaged.
         BundleError: the bundle `start` is damaged or comes from other networks.
-        TrainingError: there is nothing to train on besides what is held out, or the checkpoint in
-            `out` is damaged.
+        TrainingError: there is nothing to train on besides what is held out, the checkpoint in
+            `out` is damaged or comes from other settings, or the run is hopeless.
+        SystemExit: this is not the leading process of several; what follows is for one alone.
     """
+    team = join(device)
     files = episode_files(data)
     kept = episode_files(held_out) if held_out else files[9::10] or files[-1:]
     used = [file for file in files if file not in kept]
@@ -81,13 +91,18 @@ def train(
         raise TrainingError(f"{data}: every episode is held out; collect more")
     drives = Drives(used)
     started = time.perf_counter()
-    model = train_world_model(drives, out, steps, seed, start)
+    held = Drives(kept)
+    model = train_world_model(drives, out, steps, seed, start, held, team)
+    disband()
+    if not team.leads:
+        raise SystemExit(0)
     latent = encode_all(model, drives.image)
+    model.cpu()
     refine_relation(model, drives, latent, distance_steps // 2, seed=seed)
     teacher = build_teacher(model, drives, latent, seed=seed)
     train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
     train_policy(model, drives, latent, distance_steps // 4, seed=seed)
-    calibration, quality = calibrate(model, Drives(kept))
+    calibration, quality = calibrate(model, held)
     training: dict[str, str | int | float] = {
         "frames": len(drives),
         "steps": steps,
@@ -118,7 +133,7 @@ def load_trained(folder: Path) -> Trained:
     if not path.exists():
         raise TrainingError(f"{path}: not there; run `foresight train --out {folder}`")
     with _damage_named(path):
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         model = WorldModel()
         model.load_state_dict(state["model"])
         calibration = Calibration(**state["calibration"])
@@ -139,48 +154,102 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 
 def train_world_model(
-    drives: Drives, out: Path, steps: int, seed: int, start: Path | None = None
+    drives: Drives,
+    out: Path,
+    steps: int,
+    seed: int,
+    start: Path | None = None,
+    held: Drives | None = None,
+    team: Team = ALONE,
 ) -> WorldModel:
-    """Train encoder, predictor and relation head; resumes from `out/checkpoint.pt`."""
+    """Train encoder, predictor and relation head; resumes from `out/checkpoint.pt`.
+
+    Everything random is drawn by seed and update alone, so that a run which was interrupted ends
+    as one which was not. Leaves TensorBoard's event files and `curve.png` in `out`.
+
+    Args:
+        held: drives to measure on meanwhile; None: no curve of prediction error and no alarm.
+
+    Raises:
+        BundleError: see `train`.
+        TrainingError: the checkpoint is damaged or comes from other settings, or going on is
+            hopeless.
+    """
     out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(seed)
-    model = WorldModel()
-    rate = LEARNING_RATE
-    if start is not None:
-        rate = FINE_TUNING_RATE
-        load_pretrained(model, start)
-        some = torch.randint(len(drives), (512,), generator=torch.Generator().manual_seed(seed))
-        match_normalisation(model.encoder, drives.image[some])
-    optimiser = torch.optim.AdamW(
-        model.parameters(), lr=rate, weight_decay=WEIGHT_DECAY, fused=True
-    )
-    first = _resume(out / CHECKPOINT, model, optimiser)
-    log = (out / "curve.jsonl").open("a", encoding="utf-8")
-    columns = ("training", BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"))
-    with Progress(*columns, TimeRemainingColumn()) as progress, log:
-        bar = progress.add_task("", total=steps, completed=first)
-        for step, windows in _batches(drives, first, steps, seed):
+    settings = _settings(drives, steps, seed, start)
+    model, optimiser = _begin(drives, seed, start, team)
+    path = out / CHECKPOINT
+    first, rows = _resume(path, settings, model, optimiser)
+    if average(team, [first]) != [first]:
+        raise TrainingError(f"{path}: not the same for all processes; put --out where all see it")
+    rate = LEARNING_RATE if start is None else FINE_TUNING_RATE
+    sample = _held_out_windows(held) if held is not None and team.leads else None
+    trouble, leave = None, False
+
+    def save(done: int) -> None:
+        if team.leads:
+            state = {"settings": settings, "step": done, "curve": rows}
+            state |= {"model": model.state_dict(), "optimiser": optimiser.state_dict()}
+            _save(path, state)
+
+    journal = Journal(out, first, steps, rows, silent=not team.leads)
+    with journal, _signals_noted() as signals:
+        for step, windows in _batches(drives, first, steps, seed, team.share(BATCH)):
             for group in optimiser.param_groups:
                 group["lr"] = rate * _schedule(step, steps)
-            total, parts = _update(model, optimiser, windows)
-            progress.update(bar, advance=1, description=f"loss {total:.3f}")
-            if step % 50 == 0:
-                log.write(json.dumps({"step": step, "loss": total, **parts}) + "\n")
-                log.flush()
-            if (step + 1) % CHECKPOINT_STEPS == 0 or step + 1 == steps:
-                state = {"step": step + 1, "model": model.state_dict()}
-                _save(out / CHECKPOINT, state | {"optimiser": optimiser.state_dict()})
+            torch.manual_seed(_number(seed, step))
+            leave = bool(signals) or trouble is not None
+            losses, norm, leave = _update(model, optimiser, windows, team, leave)
+            done = step + 1
+            if not math.isfinite(losses["total"] + norm):
+                raise TrainingError(
+                    f"stopped before update {done}: loss {losses['total']}, gradient {norm}; look "
+                    f"at the data, or try another --seed with another --out; {path} is still sound"
+                )
+            journal.show(done, losses["total"])
+            if step % LOG_STEPS == 0:
+                journal.record(done, "loss", losses)
+                now = {"rate": optimiser.param_groups[0]["lr"], "gradient_norm": norm}
+                journal.record(done, "optimiser", now)
+            if sample is not None and (done % CHECK_STEPS == 0 or done == steps):
+                health = examine(model, sample)
+                journal.record(done, "held_out", health)
+                trouble = complaint(health, done)
+            if leave or done % CHECKPOINT_STEPS == 0 or done == steps:
+                save(done)
+            if leave:
+                break
+    if trouble is not None:
+        raise TrainingError(f"stopped early: {trouble}; see {out / CURVE}")
+    if leave or signals:
+        raise KeyboardInterrupt
     return model.eval()
 
 
-def _batches(drives: Drives, first: int, last: int, seed: int) -> Iterator[tuple[int, Windows]]:
-    """(step, its windows), drawn by seed and step alone, the next ones while these are used."""
+def _begin(
+    drives: Drives, seed: int, start: Path | None, team: Team
+) -> tuple[WorldModel, torch.optim.Optimizer]:
+    torch.manual_seed(seed)
+    model = WorldModel()
+    if start is not None:
+        load_pretrained(model, start)
+        some = torch.randint(len(drives), (512,), generator=torch.Generator().manual_seed(seed))
+        match_normalisation(model.encoder, drives.image[some])
+    if team.size > 1:
+        share_statistics(model)
+    model.to(team.device)
+    return model, torch.optim.AdamW(model.parameters(), weight_decay=WEIGHT_DECAY, fused=True)
+
+
+def _batches(
+    drives: Drives, first: int, last: int, seed: int, share: slice
+) -> Iterator[tuple[int, Windows]]:
+    """(update, this process's share of its windows); the next ones are drawn meanwhile."""
 
     def draw(step: int) -> Windows:
-        number = np.random.SeedSequence([seed, step]).generate_state(1)[0]
-        generator = torch.Generator().manual_seed(int(number))
+        generator = torch.Generator().manual_seed(_number(seed, step))
         starts = drives.starts[torch.randint(len(drives.starts), (BATCH,), generator=generator)]
-        return _with_lighting(drives.windows(starts, generator), generator)
+        return _with_lighting(drives.windows(starts, generator, share), generator, share)
 
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(draw, first)
@@ -191,16 +260,64 @@ def _batches(drives: Drives, first: int, last: int, seed: int) -> Iterator[tuple
             yield step, windows
 
 
+def _number(seed: int, step: int) -> int:
+    """What seeds the random numbers of one update."""
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
+def _held_out_windows(held: Drives) -> Windows:
+    generator = torch.Generator().manual_seed(0)
+    pick = torch.randint(len(held.starts), (CHECK_WINDOWS,), generator=generator)
+    return held.windows(held.starts[pick], generator)
+
+
 def _update(
-    model: WorldModel, optimiser: torch.optim.Optimizer, windows: Windows
-) -> tuple[float, dict[str, float]]:
-    with torch.autocast("cpu", torch.bfloat16):
+    model: WorldModel,
+    optimiser: torch.optim.Optimizer,
+    windows: Windows,
+    team: Team,
+    leave: bool,
+) -> tuple[dict[str, float], float, bool]:
+    """One step down, unless a number is not finite.
+
+    Returns:
+        losses of the global batch, norm of the gradient, and whether any process wants to leave.
+    """
+    windows = Windows(**{k: v.to(team.device, non_blocking=True) for k, v in vars(windows).items()})
+    with torch.autocast(team.device.type, torch.bfloat16):
         loss, parts = world_model_loss(model, windows)
     optimiser.zero_grad()
     loss.backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimiser.step()
-    return float(loss.detach()), parts
+    figures = [float(leave), float(loss.detach()), *parts.values()]
+    leaving, *losses = average(team, figures, model.parameters())
+    norm = float(torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0))
+    if math.isfinite(losses[0] + norm):
+        optimiser.step()
+    return dict(zip(["total", *parts], losses, strict=True)), norm, leaving > 0
+
+
+@contextmanager
+def _signals_noted() -> Iterator[list[int]]:
+    """Ctrl-C and SIGTERM are only noted, so that the update in hand ends; a repeated one counts.
+
+    One of each does not: at Ctrl-C a process of `torchrun` gets both.
+    """
+    noted: list[int] = []
+
+    def note(number: int, _: FrameType | None) -> None:
+        if number in noted:
+            raise KeyboardInterrupt
+        noted.append(number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield noted
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield noted
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _schedule(step: int, steps: int) -> float:
@@ -209,11 +326,11 @@ def _schedule(step: int, steps: int) -> float:
     return warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def _with_lighting(windows: Windows, generator: torch.Generator) -> Windows:
+def _with_lighting(windows: Windows, generator: torch.Generator, share: slice) -> Windows:
     """Each window in a light of its own (gain and offset), as exposure and daylight vary."""
     for images in (windows.image, windows.pair_image):
-        gain = 1.0 + 0.1 * torch.randn((len(images), 1), generator=generator)
-        offset = 6.0 * torch.randn((len(images), 1), generator=generator)
+        gain = 1.0 + 0.1 * torch.randn((BATCH, 1), generator=generator)[share]
+        offset = 6.0 * torch.randn((BATCH, 1), generator=generator)[share]
         tables = (gain * torch.arange(256) + offset).round().clamp(0, 255).to(torch.uint8)
         for window, table in zip(images.flatten(1).numpy(), tables.numpy(), strict=True):
             cv2.LUT(window, table, window)
@@ -226,11 +343,36 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def _resume(path: Path, model: WorldModel, optimiser: torch.optim.Optimizer) -> int:
+def _settings(drives: Drives, steps: int, seed: int, start: Path | None) -> dict[str, str | int]:
+    """All that a run's result depends on, to know it again."""
+    driven = torch.cat([drives.pose.flatten(), drives.action.flatten()]).numpy()
+    return {
+        "data": hashlib.sha256(driven.tobytes()).hexdigest(),
+        "steps": steps,
+        "seed": seed,
+        "from": "" if start is None else bundle.load(start).digest,
+    }
+
+
+def _resume(
+    path: Path,
+    settings: dict[str, str | int],
+    model: WorldModel,
+    optimiser: torch.optim.Optimizer,
+) -> tuple[int, list[dict[str, float]]]:
+    """Load a checkpoint, if there is one: updates done, and the curve so far."""
     if not path.exists():
-        return 0
+        return 0, []
     with _damage_named(path):
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        made_with, done, rows = dict(state["settings"]), int(state["step"]), list(state["curve"])
+    for name, value in settings.items():
+        if made_with.get(name) != value:
+            raise TrainingError(
+                f"{path}: begun with another --{name} ({str(made_with.get(name))[:12]}, "
+                f"not {str(value)[:12]}); repeat that, or give another --out"
+            )
+    with _damage_named(path):
         model.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimiser"])
-        return int(state["step"])
+    return done, rows

@@ -126,10 +126,15 @@ class Drives:
         first, last = torch.cat(found)[:count].unbind(1)
         return first, last
 
-    def windows(self, starts: Tensor, generator: torch.Generator) -> Windows:
-        """The windows (B,) that begin at these frames, with as many pairs of neighbours."""
-        pair = torch.stack(self.neighbours(len(starts), generator), 1)
-        frames = starts[:, None] + self.ticks * torch.arange(self.steps + 1)
+    def windows(
+        self, starts: Tensor, generator: torch.Generator, share: slice = slice(None)
+    ) -> Windows:
+        """The windows (B,) that begin at these frames, with as many pairs of neighbours.
+
+        Only those in `share` are read; `generator` moves on as if all were.
+        """
+        pair = torch.stack(self.neighbours(len(starts), generator), 1)[share]
+        frames = starts[share, None] + self.ticks * torch.arange(self.steps + 1)
         return Windows(
             self.image[frames],
             self.proprioception[frames],
