@@ -28,6 +28,7 @@ from foresight.learning import baselines, commission, probes
 from foresight.learning import evaluate as module
 from foresight.learning.driving import Agent, Drive, drive, limit_s
 from foresight.learning.evaluate import evaluate, summary, wilson
+from foresight.learning.scores import auroc
 from foresight.planning import Status
 from foresight.robot import ProfileError, RobotProfile
 from foresight.sim.apartment import Apartment
@@ -362,8 +363,8 @@ def test_events_at_rest_do_not_count() -> None:
 
 
 def test_auroc_by_hand() -> None:
-    assert probes.auroc(np.array([3.0, 1.0]), np.array([2.0, 0.0])) == 0.75
-    assert probes.auroc(np.array([1.0]), np.array([1.0])) == 0.5
+    assert auroc(np.array([3.0, 1.0]), np.array([2.0, 0.0])) == 0.75
+    assert auroc(np.array([1.0]), np.array([1.0])) == 0.5
 
 
 def test_the_surprise_suite_watches_a_real_drive(

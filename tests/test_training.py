@@ -13,9 +13,9 @@ import torch
 from foresight import bundle
 from foresight.bundle import BundleError, ImageSpec
 from foresight.dynamics.networks import WorldModel
-from foresight.learning.calibrate import auroc
 from foresight.learning.dataset import DatasetError, episode_files, load_episode
 from foresight.learning.pretrained import load_pretrained, match_normalisation
+from foresight.learning.scores import auroc
 from foresight.learning.train import TrainingError, load_trained, train
 from foresight.learning.wander import Wanderer
 from foresight.learning.windows import Drives
@@ -75,10 +75,10 @@ def test_a_wanderer_keeps_the_limits_and_steps_back_from_a_bump(homebot: Path) -
 
 
 def test_auroc_ranks() -> None:
-    label = torch.tensor([0.0, 0.0, 1.0, 1.0])
-    assert auroc(torch.tensor([0.1, 0.2, 0.8, 0.9]), label) == 1.0
-    assert auroc(torch.tensor([0.9, 0.8, 0.2, 0.1]), label) == 0.0
-    assert math.isnan(auroc(torch.zeros(4), torch.zeros(4)))
+    low, high = np.array([0.1, 0.2]), np.array([0.8, 0.9])
+    assert auroc(high, low) == 1.0
+    assert auroc(low, high) == 0.0
+    assert math.isnan(auroc(np.zeros(0), np.zeros(4)))
 
 
 # ----- on from a bundle --------------------------------------------------------------------------

@@ -142,3 +142,9 @@ def displacement(a: Tensor, b: Tensor) -> Tensor:
     return torch.stack(
         [cos * dx + sin * dy, -sin * dx + cos * dy, torch.sin(dyaw), torch.cos(dyaw)], -1
     )
+
+
+def as_pose(offset: Tensor) -> Tensor:
+    """A displacement (..., 4: x m, y m, sin yaw, cos yaw) as (..., 3: x m, y m, yaw rad)."""
+    yaw = torch.atan2(offset[..., 2:3], offset[..., 3:])
+    return torch.cat([offset[..., :2], yaw], -1)

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from foresight.bundle.manifest import Calibration
-from foresight.dynamics.losses import displacement
+from foresight.dynamics.losses import as_pose, displacement
 from foresight.dynamics.networks import WorldModel
 from foresight.learning.dataset import PERIOD_S
+from foresight.learning.scores import auroc, effective_rank
 from foresight.learning.windows import Drives, Pictures
 from foresight.planning.belief import integrate, surprise_parts
 
@@ -116,16 +117,17 @@ def _measure_quality(
     frames = starts[:, None] + drives.ticks * torch.arange(drives.steps + 1)
     latent, action = encoded[frames], drives.action[frames[:, :-1]]
     body = drives.proprioception[starts]
-    error, logit = _rollout_errors(model, latent, body, action)
+    error, logit = rollout_errors(model, latent, body, action)
     order = torch.randperm(count, generator=generator)
-    wrong_error, _ = _rollout_errors(model, latent, body, action[order])
+    wrong_error, _ = rollout_errors(model, latent, body, action[order])
     copy_error = (latent[:, 1:] - latent[:, :1]).square().mean(2)
     ratio, wrong_ratio = error.mean(0) / copy_error.mean(0), error.mean(0) / wrong_error.mean(0)
+    bumped = drives.bump[starts] > 0.5
     return Quality(
         {k + 1: float(value) for k, value in enumerate(ratio)},
         {k + 1: float(value) for k, value in enumerate(wrong_ratio)},
-        effective_rank(latent[:, 0]),
-        auroc(logit, drives.bump[starts]),
+        effective_rank(latent[:, 0].numpy()),
+        auroc(logit[bumped].numpy(), logit[~bumped].numpy()),
     )
 
 
@@ -138,11 +140,11 @@ def _measure_thresholds(
     step = model.predictor(latent[start], body[start], action)
     error = (step.latent - latent[end]).square().mean(1) / step.log_error.exp()
     offset, _ = model.relation(latent[start], latent[end])
-    seen = torch.cat([offset[:, :2], torch.atan2(offset[:, 2:3], offset[:, 3:])], 1)
+    seen = as_pose(offset).numpy()
     since = body[start[:, None] + torch.arange(1, drives.ticks + 1), :2]
-    wheels = torch.from_numpy(integrate(since.numpy(), np.full(drives.ticks, PERIOD_S)))
+    wheels = integrate(since.numpy(), np.full(drives.ticks, PERIOD_S))
     free = drives.free_between(start, end)
-    motion_gap = (seen - wheels).numpy()
+    motion_gap = seen - wheels
     twist_gap = ((since.mean(1) - action) * free[:, None]).numpy()
     unscaled = Calibration(
         latent_surprise=1.0,
@@ -185,10 +187,14 @@ def per_minute_threshold(score: np.ndarray, rate: float) -> float:
     return float(max(highest[-1], math.exp(quantile)))
 
 
-def _rollout_errors(
+def rollout_errors(
     model: WorldModel, latent: Tensor, body: Tensor, action: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Squared error by start and steps ahead (B, K), and the first step's bump logits (B,)."""
+    """Predict K actions (B, K, A) from the first of the latents (B, K+1, D) and the body (B, P).
+
+    Returns:
+        squared error by start and actions ahead (B, K), and the first step's bump logits (B,).
+    """
     state, errors, logits = latent[:, 0], [], []
     for k in range(action.shape[1]):
         step = model.predictor(state, body, action[:, k])
@@ -196,13 +202,6 @@ def _rollout_errors(
         errors.append((state - latent[:, k + 1]).square().mean(1))
         logits.append(step.bump_logit)
     return torch.stack(errors, 1), logits[0]
-
-
-def effective_rank(latent: Tensor) -> float:
-    """exp of the entropy of the normalised singular values (Roy & Vetterli 2007)."""
-    singular = torch.linalg.svdvals(latent - latent.mean(0))
-    share = singular / singular.sum()
-    return float(torch.exp(-(share * (share + 1e-12).log()).sum()))
 
 
 def _arrived_gap(
@@ -217,13 +216,3 @@ def _arrived_gap(
     here &= drives.free_between(start, end)
     energy = model.distance_energy(latent[start[here]], latent[end[here]])
     return float(energy.quantile(ARRIVED_QUANTILE))
-
-
-def auroc(score: Tensor, label: Tensor) -> float:
-    """Area under the ROC curve of a score (N,) for labels (N,) in {0, 1}; NaN with one class."""
-    positive = label > 0.5
-    hits, misses = int(positive.sum()), int((~positive).sum())
-    if hits == 0 or misses == 0:
-        return math.nan
-    rank = score.argsort().argsort().double() + 1
-    return float((rank[positive].sum() - hits * (hits + 1) / 2) / (hits * misses))

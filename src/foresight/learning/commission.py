@@ -10,10 +10,11 @@ from rich.console import Console
 from foresight import bundle as bundles
 from foresight.bundle import BundleError
 from foresight.learning.collect import EPISODE_FRAMES, collect
+from foresight.learning.dataset import PERIOD_S
 from foresight.learning.export import export_trained
 from foresight.learning.train import TRAINED, train
 
-FRAMES_PER_MINUTE = 600
+FRAMES_PER_MINUTE = round(60 / PERIOD_S)
 STEPS, DISTANCE_STEPS = 3500, 4000
 
 

@@ -225,11 +225,11 @@ def train_policy(
     that a planner has to beat.
     """
     generator = torch.Generator().manual_seed(seed)
-    start = torch.arange(len(drives))
 
     def loss() -> Tensor:
-        now = start[torch.randint(len(start), (batch,), generator=generator)]
-        then = (now + torch.randint(5, 100, (batch,), generator=generator)).clamp(max=start[-1])
+        now = torch.randint(len(drives), (batch,), generator=generator)
+        then = now + torch.randint(5, 100, (batch,), generator=generator)
+        then = then.clamp(max=len(drives) - 1)
         same = drives.episode[now] == drives.episode[then]
         guess = model.policy(latent[now[same]], latent[then[same]])
         gap = (guess - drives.action[now[same]]) / model.predictor.scale[-2:]

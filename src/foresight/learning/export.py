@@ -29,6 +29,7 @@ from foresight.bundle.manifest import (
     Manifest,
     PlannerSpec,
 )
+from foresight.dynamics.losses import as_pose
 from foresight.dynamics.networks import ACTION, LATENT, PROPRIOCEPTION, WorldModel
 from foresight.learning.card import write_card
 from foresight.learning.train import Trained, load_trained
@@ -77,7 +78,7 @@ class _Dynamics(nn.Module):
         step = self.model.predictor(latent, proprioception, action)
         offset, _ = self.model.relation(latent, step.latent)
         collision, error = step.proprioception[:, -1], step.log_error.exp()
-        return step.latent, step.proprioception, collision, _pose(offset), error
+        return step.latent, step.proprioception, collision, as_pose(offset), error
 
 
 class _Relation(nn.Module):
@@ -89,12 +90,7 @@ class _Relation(nn.Module):
 
     def forward(self, latent: Tensor, other: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         offset, close = self.model.relation(latent, other)
-        return self.model.distance_energy(latent, other), _pose(offset), torch.sigmoid(close)
-
-
-def _pose(offset: Tensor) -> Tensor:
-    """(B, 4: x m, y m, sin yaw, cos yaw) -> (B, 3: x m, y m, yaw rad)."""
-    return torch.cat([offset[:, :2], torch.atan2(offset[:, 2:3], offset[:, 3:])], 1)
+        return self.model.distance_energy(latent, other), as_pose(offset), torch.sigmoid(close)
 
 
 def export_bundle(

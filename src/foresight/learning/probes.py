@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 from rich.table import Table
-from scipy.stats import rankdata, spearmanr
+from scipy.stats import spearmanr
 
 from foresight import bundle as bundles
 from foresight.bundle import Bundle
 from foresight.control.limits import VelocityLimiter
 from foresight.learning.driving import PERIOD_S
+from foresight.learning.scores import auroc, effective_rank
 from foresight.learning.wander import Wanderer
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
@@ -218,12 +219,6 @@ def _moving(command: np.ndarray) -> bool:
     return bool(linear > _MOVING_MPS or angular > _MOVING_RADPS)
 
 
-def auroc(faulty: np.ndarray, normal: np.ndarray) -> float:
-    """The probability that a faulty score (N,) is above a normal one (M,); a tie counts half."""
-    ranks = rankdata(np.concatenate([faulty, normal]))[: len(faulty)]
-    return float((ranks.sum() / len(faulty) - (len(faulty) + 1) / 2) / len(normal))
-
-
 # ----- cause and effect -------------------------------------------------------------------------
 
 
@@ -355,13 +350,6 @@ def _ratios(errors: Sequence[_Errors], rng: np.random.Generator) -> dict[str, An
         ratio[name] = {str(k): float(whole[k - 1]) for k in STEPS_AHEAD}
         interval[name] = {str(k): _interval(again[:, k - 1]) for k in STEPS_AHEAD}
     return {"error_ratio": ratio, "error_ratio_interval": interval}
-
-
-def effective_rank(latent: np.ndarray) -> float:
-    """exp of the entropy of the normalised singular values of (N, D) (Roy & Vetterli 2007)."""
-    singular = np.linalg.svd(latent - latent.mean(0), compute_uv=False)
-    share = singular / singular.sum()
-    return float(np.exp(-(share * np.log(share + 1e-12)).sum()))
 
 
 def _distances(

@@ -8,7 +8,8 @@ import torch
 
 from foresight.dynamics.losses import Windows
 from foresight.dynamics.networks import WorldModel
-from foresight.learning.calibrate import effective_rank
+from foresight.learning.calibrate import rollout_errors
+from foresight.learning.scores import effective_rank
 
 WARM_UP_STEPS = 500
 LEAST_RANK, LEAST_SPREAD = 4.0, 0.05
@@ -29,21 +30,15 @@ def examine(model: WorldModel, windows: Windows) -> dict[str, float]:
     images = windows.image.flatten(0, 1).split(512)
     latent = torch.cat([model.encoder(part.to(device)) for part in images])
     flat, latent = latent, latent.view(batch, frames, -1)
-    action, state = windows.action.to(device), latent[:, 0]
-    body = windows.proprioception[:, 0].to(device)
-    figures = {}
-    for k in range(frames - 1):
-        step = model.predictor(state, body, action[:, k])
-        state, body = step.latent, step.proprioception
-        if k + 1 in (1, 4, 8):
-            error = (state - latent[:, k + 1]).square().mean()
-            figures[f"copy_last_{k + 1}"] = (
-                error / (latent[:, 0] - latent[:, k + 1]).square().mean()
-            )
-    figures["effective_rank"] = effective_rank(flat.nan_to_num())
-    figures["spread"] = flat.std(0).mean()
+    body, action = windows.proprioception[:, 0].to(device), windows.action.to(device)
+    error, _ = rollout_errors(model, latent, body, action)
+    copied = (latent[:, :1] - latent[:, 1:]).square().mean(2)
+    ratio = (error.mean(0) / copied.mean(0)).tolist()
     model.train(training)
-    return {name: float(figure) for name, figure in figures.items()}
+    return {f"copy_last_{k}": ratio[k - 1] for k in (1, 4, 8) if k < frames} | {
+        "effective_rank": effective_rank(flat.nan_to_num().cpu().numpy()),
+        "spread": float(flat.std(0).mean()),
+    }
 
 
 def complaint(figures: Mapping[str, float], step: int) -> str | None:
