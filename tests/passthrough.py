@@ -1,9 +1,9 @@
 """A bundle whose graphs compute what a test can work out by hand.
 
 encoder: the mean colour, latent (3,) in 0 to 1. dynamics: the latent stays, each step drives
-(v * 0.5 s, 0, w * 0.5 s), nothing is hit. relation: all places are one. planner: always (SPEED, 0),
-at the goal when the colours agree; log1p(seconds to go) is the mean difference of the colours times
-ten.
+(v * 0.5 s, 0, w * 0.5 s), nothing is hit. relation: two places are one when the colours agree;
+log1p(seconds between them) is the mean difference of the colours times ten. planner: always
+(SPEED, 0), with that figure as its energy.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from foresight.bundle.manifest import (
     ImageSpec,
     Manifest,
     PlannerSpec,
+    Scale,
 )
 
 HORIZON = 4
@@ -60,10 +61,9 @@ def write_graphs(folder: Path, models: dict[str, onnx.ModelProto], latent_size: 
         planner=PlannerSpec(samples=2, iterations=1, horizon=HORIZON, elites=1),
         graphs=graphs,
         calibration=Calibration(
-            latent_surprise=0.01,
-            motion_surprise=1.0,
-            motion_spread=(0.1, 0.1, 0.1),
-            twist_surprise=1.0,
+            latent_surprise=Scale(usual=0.0, alarm=0.01),
+            no_effect=Scale(usual=0.0, alarm=0.001),
+            twist_surprise=Scale(usual=0.0, alarm=1.0),
             twist_spread=(0.1, 0.1),
             arrived_gap=0.2,
         ),
@@ -156,27 +156,26 @@ def _relation() -> onnx.ModelProto:
             helper.make_node("Sub", ["latent", "latent"], ["displacement"]),
             helper.make_node("Sub", ["latent", "other"], ["difference"]),
             helper.make_node("Abs", ["difference"], ["distance"]),
-            helper.make_node("ReduceMean", ["distance", "axes"], ["gap"], keepdims=0),
+            helper.make_node("ReduceMean", ["distance", "axes"], ["mean"], keepdims=0),
+            helper.make_node("Mul", ["mean", "ten"], ["gap"]),
+            helper.make_node("Sub", ["one", "gap"], ["near"]),
+            helper.make_node("Mul", ["near", "ten"], ["logit"]),
+            helper.make_node("Sigmoid", ["logit"], ["close"]),
         ],
-        [constant("axes", np.array([1]))],
+        [constant("axes", np.array([1])), constant("one", 1.0), constant("ten", 10.0)],
     )
 
 
 def relation(
     size: int, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]
 ) -> onnx.ModelProto:
-    """A relation graph that is sure to be close; the nodes give displacement and gap."""
+    """A relation graph; the nodes give gap, displacement and close."""
     return model(
         "relation",
-        [
-            *nodes,
-            helper.make_node("ReduceMean", ["latent", "axes"], ["mean"], keepdims=0),
-            helper.make_node("Sub", ["mean", "mean"], ["zero"]),
-            helper.make_node("Add", ["zero", "sure"], ["close"]),
-        ],
+        nodes,
         [value("latent", "batch", size), value("other", "batch", size)],
         [value("gap", "batch"), value("displacement", "batch", 3), value("close", "batch")],
-        [*constants, constant("sure", 1.0)],
+        constants,
     )
 
 
@@ -191,9 +190,6 @@ def _planner() -> onnx.ModelProto:
         helper.make_node("Mul", ["mean", "ten"], ["gap"]),
         helper.make_node("Add", ["zeros", "gap"], ["energy"]),
         helper.make_node("Expand", ["latent", "steps"], ["latents"]),
-        helper.make_node("Sub", ["one", "gap"], ["near"]),
-        helper.make_node("Mul", ["near", "to_close"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "straight"], ["relation"]),
     ]
     ahead = np.zeros((1, HORIZON, 2))
     ahead[..., 0] = SPEED
@@ -204,6 +200,8 @@ def _planner() -> onnx.ModelProto:
             value("latent", 1, 3),
             value("proprioception", 1, 3),
             value("goal", 1, 3),
+            value("goal_pose", 1, 3),
+            value("trust", 1),
             value("obstacles", 8, 2),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
@@ -215,17 +213,12 @@ def _planner() -> onnx.ModelProto:
             value("latents", 1, HORIZON, 3),
             value("collision", 1, HORIZON),
             value("uncertainty", 1, HORIZON),
-            value("gap", 1),
-            value("relation", 1, 5),
         ],
         [
             constant("ahead", ahead),
             constant("zeros", np.zeros((1, HORIZON))),
             constant("axes", np.array([1])),
             constant("ten", 10.0),
-            constant("one", 1.0),
             constant("steps", np.array([1, HORIZON, 3])),
-            constant("to_close", [[0.0, 0, 0, 0, 10]]),
-            constant("straight", [[0.0, 0, 0, 1, 0]]),
         ],
     )

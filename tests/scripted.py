@@ -1,11 +1,11 @@
 """A bundle whose latents say themselves how far the goal is: a test writes the robot's story.
 
-A latent is what `view` returns: the goal as decoded (x m, y m, sin yaw, cos yaw, close logit) and
-the learned distance. encoder: sees one view, whatever the image. dynamics: the latent's x grows by
-v * 0.5 s and its y by w * 0.5 s; displacement (v * 0.5 s, 0, w * 0.5 s); it runs into something
-with probability |v|, and expects an error of 1. relation: x and y of one latent from another's.
-planner: always AHEAD; its output `collision` shows the linear speeds that it
-was given as warm start.
+A latent is what `view` returns: the goal as decoded (x m, y m, yaw rad, probability of being close)
+and the learned distance. encoder: sees one view, whatever the image. dynamics: the latent's x grows
+by v * 0.5 s and its y by w * 0.5 s; displacement (v * 0.5 s, 0, w * 0.5 s); it runs into something
+with probability |v|, and expects an error of 1. relation: what the first latent says, whatever the
+other. planner: always AHEAD; its output `collision` shows the linear speeds that it was given as
+warm start.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 from passthrough import HORIZON, IMAGE, constant, model, relation, value, write_graphs
 
-SIZE = 6
+SIZE = 5
 AHEAD = np.array([[0.2, 0.0], [0.3, 0.0], [0.4, 0.1], [0.5, 0.2]], np.float32)
 
 
@@ -27,9 +27,7 @@ def view(
     x: float = 0.0, y: float = 0.0, yaw: float = 0.0, close: float = 0.99, seconds: float = 0.0
 ) -> np.ndarray:
     """The latent of a place from which the goal is at (x, y, yaw), `seconds` away."""
-    logit = math.log(close / (1 - close))
-    figures = [x, y, math.sin(yaw), math.cos(yaw), logit, math.log1p(seconds)]
-    return np.array(figures, np.float32)
+    return np.array([x, y, yaw, close, math.log1p(seconds)], np.float32)
 
 
 def write(folder: Path, seen: np.ndarray | None = None) -> Path:
@@ -105,25 +103,27 @@ def _dynamics() -> onnx.ModelProto:
 
 
 def _relation() -> onnx.ModelProto:
-    to_displacement = np.zeros((SIZE, 3))
-    to_displacement[0, 0] = to_displacement[1, 1] = 1.0
-    return relation(
-        SIZE,
-        [
-            helper.make_node("Sub", ["other", "latent"], ["change"]),
-            helper.make_node("MatMul", ["change", "to_displacement"], ["displacement"]),
-            helper.make_node("ReduceSum", ["displacement", "axes"], ["gap"], keepdims=0),
-        ],
-        [constant("axes", np.array([1])), constant("to_displacement", to_displacement)],
-    )
+    to_displacement, to_close, to_gap = np.split(np.eye(SIZE), [3, 4], 1)
+    nodes = [
+        helper.make_node("MatMul", ["latent", "to_displacement"], ["displacement"]),
+        helper.make_node("MatMul", ["latent", "to_close"], ["sure"]),
+        helper.make_node("Squeeze", ["sure", "last"], ["close"]),
+        helper.make_node("MatMul", ["latent", "to_gap"], ["distance"]),
+        helper.make_node("Squeeze", ["distance", "last"], ["gap"]),
+    ]
+    constants = [
+        constant("to_displacement", to_displacement),
+        constant("to_close", to_close),
+        constant("to_gap", to_gap),
+        constant("last", np.array([1])),
+    ]
+    return relation(SIZE, nodes, constants)
 
 
 def _planner() -> onnx.ModelProto:
     nodes = [
         helper.make_node("Identity", ["ahead"], ["actions"]),
-        helper.make_node("Slice", ["latent", "zero", "five", "one"], ["relation"]),
-        helper.make_node("Slice", ["latent", "five", "six", "one"], ["distance"]),
-        helper.make_node("Squeeze", ["distance", "one"], ["gap"]),
+        helper.make_node("Slice", ["latent", "four", "five", "one"], ["distance"]),
         helper.make_node("Expand", ["distance", "energy_shape"], ["energy"]),
         helper.make_node("Expand", ["latent", "latents_shape"], ["latents"]),
         helper.make_node("Slice", ["warm_start", "zero", "one", "two"], ["linear"]),
@@ -137,6 +137,8 @@ def _planner() -> onnx.ModelProto:
             value("latent", 1, SIZE),
             value("proprioception", 1, 3),
             value("goal", 1, SIZE),
+            value("goal_pose", 1, 3),
+            value("trust", 1),
             value("obstacles", 8, 2),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
@@ -148,16 +150,14 @@ def _planner() -> onnx.ModelProto:
             value("latents", 1, HORIZON, SIZE),
             value("collision", 1, HORIZON),
             value("uncertainty", 1, HORIZON),
-            value("gap", 1),
-            value("relation", 1, 5),
         ],
         [
             constant("ahead", AHEAD[None]),
             constant("zero", np.array([0])),
             constant("one", np.array([1])),
             constant("two", np.array([2])),
+            constant("four", np.array([4])),
             constant("five", np.array([5])),
-            constant("six", np.array([6])),
             constant("energy_shape", np.array([1, HORIZON])),
             constant("latents_shape", np.array([1, HORIZON, SIZE])),
         ],

@@ -153,7 +153,7 @@ def test_malformed_manifest(folder: Path, text: bytes) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("schema_version", 2),
+        ("schema_version", 1),
         ("latent_size", 0),
         ("latent_size", "many"),
         ("robot", None),

@@ -349,9 +349,11 @@ def test_surprise_that_rises_in_every_event_is_perfect_and_noise_is_chance() -> 
     sure = probes.surprise([watched(2.0)], seed=0)
     assert sure["auroc"] == dict.fromkeys(probes.FAULTS, 1.0)
     assert sure["events"] == dict.fromkeys(probes.FAULTS, 3)
+    assert sure["caught"] == dict.fromkeys(probes.FAULTS, 1.0)
     assert sure["false_alarms_per_minute"] == sure["alarm_share"] == 0.0
     blind = probes.surprise([watched(0.0, seed=k) for k in range(20)], seed=0)
     assert all(abs(value - 0.5) < 0.2 for value in blind["auroc"].values())
+    assert blind["caught"] == dict.fromkeys(probes.FAULTS, 0.0)
     nervous = replace(watched(0.0), surprise=np.full(probes._CYCLE * 12, 2.0))
     assert probes.surprise([nervous], seed=0)["alarm_share"] == 1.0
 

@@ -347,7 +347,9 @@ def test_teacher_joins_drives_where_a_place_is_recognised(tmp_path: Path) -> Non
 def test_training_leaves_a_result_and_a_learning_curve(trained: Path) -> None:
     result = load_trained(trained)
     assert result.training["steps"] == 2 and result.training["frames"] == 400
-    assert result.calibration.latent_surprise > 0
+    calibration = result.calibration
+    for scale in (calibration.latent_surprise, calibration.no_effect, calibration.twist_surprise):
+        assert scale.usual < scale.alarm
     assert {"effective_rank", "error_ratio_copy_last_8"} <= result.metrics.keys()
     assert (trained / CURVE).read_bytes().startswith(b"\x89PNG")
 

@@ -29,28 +29,34 @@ def far_but(*points: tuple[float, float]) -> Tensor:
     return obstacles
 
 
+def blocked(optimiser: Optimiser, actions: Tensor, obstacles: Tensor) -> Tensor:
+    """How far a way of actions (1, H, 2) is blocked, (1, H)."""
+    place, _ = optimiser._way(actions)
+    return optimiser._blocked(place, obstacles)
+
+
 def test_a_free_way_is_not_blocked(optimiser: Optimiser) -> None:
-    assert float(optimiser._blocked(AHEAD, far_but()).max()) < 1e-6
+    assert float(blocked(optimiser, AHEAD, far_but()).max()) < 1e-6
 
 
 def test_a_way_is_blocked_from_the_obstacle_on(optimiser: Optimiser) -> None:
     """At 0.4 m/s the disc of 0.17 m touches what is 1 m ahead in the fifth action, after 2 s."""
-    blocked = optimiser._blocked(AHEAD, far_but((1.0, 0.0)))[0]
-    assert float(blocked[:3].max()) < 0.01
-    assert float(blocked[4:].min()) > 0.99  # beyond it, too
+    found = blocked(optimiser, AHEAD, far_but((1.0, 0.0)))[0]
+    assert float(found[:3].max()) < 0.01
+    assert float(found[4:].min()) > 0.99  # beyond it, too
 
 
 def test_what_stands_beside_the_way_does_not_block_it(optimiser: Optimiser) -> None:
     beside = SETTINGS.radius_m + SETTINGS.margin_m
-    assert float(optimiser._blocked(AHEAD, far_but((1.0, beside + 0.06))).max()) < 0.01
-    assert float(optimiser._blocked(AHEAD, far_but((1.0, beside - 0.06))).max()) > 0.99
+    assert float(blocked(optimiser, AHEAD, far_but((1.0, beside + 0.06))).max()) < 0.01
+    assert float(blocked(optimiser, AHEAD, far_but((1.0, beside - 0.06))).max()) > 0.99
 
 
 def test_turning_on_the_spot_is_free_even_beside_a_wall(optimiser: Optimiser) -> None:
     turning = torch.tensor([0.0, 1.0]).expand(1, SETTINGS.horizon, 2)
     touching = far_but((SETTINGS.radius_m + 0.005, 0.0))
-    assert float(optimiser._blocked(turning, touching).max()) < 0.3
-    assert float(optimiser._blocked(AHEAD, touching).min()) > 0.99
+    assert float(blocked(optimiser, turning, touching).max()) < 0.3
+    assert float(blocked(optimiser, AHEAD, touching).min()) > 0.99
 
 
 def test_the_plan_keeps_clear_of_a_wall(optimiser: Optimiser) -> None:
@@ -67,26 +73,47 @@ def test_the_plan_keeps_clear_of_a_wall(optimiser: Optimiser) -> None:
             torch.zeros(1, LATENT),
             torch.zeros(1, 3),
             torch.ones(1, LATENT),
+            torch.tensor([[1.5, 0.0, 0.0]]),
+            torch.ones(1),
             wall,
             AHEAD,
             proposals,
             torch.randn(SETTINGS.iterations, SETTINGS.samples - 1, *plan, generator=generator),
         )
-    assert float(optimiser._blocked(actions, wall).max()) < 0.5
+    assert float(blocked(optimiser, actions, wall).max()) < 0.5
 
 
-def test_close_by_the_decoded_pose_counts(
-    optimiser: Optimiser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Sure to be close, and 0.2 m short of the goal: half a second at cruising speed."""
-    here = torch.zeros(1, LATENT)
+def test_a_way_follows_the_unicycle(optimiser: Optimiser) -> None:
+    """A quarter turn left, then half a metre on, in actions of half a second."""
+    actions = torch.tensor([[[0.0, math.pi], [1.0, 0.0]]])
+    place, heading = optimiser._way(actions)
+    expected = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.25], [0.0, 0.5]])
+    torch.testing.assert_close(place[0], expected, atol=1e-6, rtol=0)
+    quarter = math.pi / 2
+    expected = torch.tensor([quarter / 2, quarter, quarter, quarter])
+    torch.testing.assert_close(heading[0], expected, atol=1e-6, rtol=0)
 
-    def energy(metres: float, logit: float) -> float:
-        pose = torch.tensor([[metres, 0.0, 0.0, 1.0]])
-        monkeypatch.setattr(optimiser.model, "relation", lambda a, b: (pose, torch.tensor([logit])))
-        return float(optimiser._energy(here, here).detach())
 
-    learned = float(optimiser.model.distance_energy(here, here).detach())
-    assert energy(0.2, 9.0) == pytest.approx(math.log1p(0.2 / 0.4), abs=0.05)
-    assert energy(0.2, -9.0) == pytest.approx(learned, abs=0.01)  # not sure that it is close
-    assert energy(4 * HOMING_M, 9.0) == pytest.approx(learned, abs=0.01)  # too far off
+def test_close_by_the_pose_of_the_goal_counts(optimiser: Optimiser) -> None:
+    """Its place is trusted, and 0.2 m further on: half a second at cruising speed."""
+    learned = torch.tensor([[1.7]])
+
+    def energy(metres: float, trust: float) -> float:
+        here, ahead = torch.zeros(1, 1, 2), torch.zeros(1, 1)
+        goal_pose = torch.tensor([[metres, 0.0, 0.0]])
+        return float(optimiser._homing(learned, here, ahead, goal_pose, torch.tensor([trust])))
+
+    assert energy(0.2, 1.0) == pytest.approx(math.log1p(0.2 / 0.4), abs=0.07)
+    assert energy(0.2, 0.0) == pytest.approx(1.7)  # not sure that it is close
+    assert energy(4 * HOMING_M, 1.0) == pytest.approx(1.7, abs=0.01)  # too far off
+
+
+def test_close_by_turning_to_the_heading_of_the_goal_pays(optimiser: Optimiser) -> None:
+    learned, here = torch.zeros(1, 1), torch.zeros(1, 1, 2)
+    goal_pose, sure = torch.tensor([[0.0, 0.0, 1.0]]), torch.ones(1)
+    energies = [
+        float(optimiser._homing(learned, here, torch.full((1, 1), yaw), goal_pose, sure))
+        for yaw in (-0.5, 0.0, 0.5, 1.0)
+    ]
+    assert sorted(energies, reverse=True) == energies
+    assert energies[-1] < 0.05

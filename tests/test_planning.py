@@ -24,14 +24,14 @@ from foresight.planning import (
     scan_points,
 )
 from foresight.planning.navigator import FAR_M, nearest_by_sector
-from scripted import AHEAD, view
+from scripted import AHEAD, SIZE, view
 
 ACTION_S = 0.5
 REPLAN_S = 0.3
 FAR = view(x=2.0, y=1.0, yaw=1.0, close=0.1, seconds=8.0)
 THERE = view()
 STANDING = np.zeros(3, np.float32)
-ANYWHERE = np.zeros(6, np.float32)  # as a goal: the scripted planner doesn't look at it
+ANYWHERE = np.zeros(SIZE, np.float32)  # as a goal: the scripted graphs do not look at it
 
 
 @pytest.fixture(scope="module")
@@ -272,7 +272,7 @@ def test_imagined_way_around_a_corner(story: Bundle) -> None:
 def test_imagined_ways_add_up(scripted: Path, actions: np.ndarray) -> None:
     """Each future on its own, against arithmetic on complex numbers."""
     imagined = WorldModel(bundle.load(scripted)).imagine(THERE, STANDING, actions)
-    assert imagined.latents.shape == (3, 5, 6)
+    assert imagined.latents.shape == (3, 5, SIZE)
     assert imagined.collision.shape == (3, 5)
     for future, way in zip(actions, imagined.displacement, strict=True):
         place, heading = 0j, 0.0
@@ -353,10 +353,11 @@ def test_no_surprise_while_all_goes_as_foreseen(watcher: Watcher) -> None:
 def test_jump_surprises_by_its_size(story: Bundle, watcher: Watcher) -> None:
     watcher.watch(1.0)
     watcher.x += 0.6
-    belief = watcher.watch(0.1)[0]
-    scale = story.manifest.calibration.latent_surprise
-    assert belief.surprise == pytest.approx(max(0.6**2 / 6 / scale, (0.6 / 0.1) ** 2 / 3), rel=0.01)
-    assert belief.surprise > 1
+    beliefs = watcher.watch(0.5)
+    alarm = story.manifest.calibration.latent_surprise.alarm
+    assert beliefs[0].surprise == pytest.approx(0.6**2 / SIZE / alarm / 5, rel=0.01)
+    assert beliefs[-1].surprise == pytest.approx(0.6**2 / SIZE / alarm, rel=0.01)
+    assert beliefs[0].surprise > 1
 
 
 def test_uncertainty_outlasts_a_surprise_and_fades(watcher: Watcher) -> None:
@@ -375,13 +376,21 @@ def test_being_held_while_driving_surprises(watcher: Watcher) -> None:
 
 def test_being_held_by_what_the_bumper_feels_is_no_surprise(watcher: Watcher) -> None:
     held = watcher.watch(2.0, 0.4, actual=0.0, pressed=True)[-1]
-    assert held.surprise == pytest.approx(0.2**2 / 6 / 0.01, rel=0.01)  # of the latent alone
+    assert held.surprise == pytest.approx(0.2**2 / SIZE / 0.01, rel=0.01)  # the prediction's error
 
 
 def test_wheels_that_slip_surprise(watcher: Watcher) -> None:
-    """Wheels count 0.2 m in an action while the view moves on by 0.08 m."""
+    """The view moves on by 0.08 m instead of 0.2 m: nearer to nothing than to what was expected."""
     found = watcher.watch(2.0, 0.4, actual=0.16, wheels=0.4)[-1].surprise
-    assert found == pytest.approx((0.12 / 0.1) ** 2 / 3, rel=0.01)
+    assert found == pytest.approx((0.12**2 - 0.08**2) / SIZE / 0.001, rel=0.01)
+
+
+def test_picture_that_stands_still_while_the_wheels_turn_surprises(watcher: Watcher) -> None:
+    """More with every frame, up to the length of an action."""
+    watcher.watch(2.0, 0.4)
+    surprises = [belief.surprise for belief in watcher.watch(2.0, 0.4, actual=0.0, wheels=0.4)]
+    assert sorted(surprises[:10]) == surprises[:10]
+    assert surprises[0] < 1 < surprises[-1] == pytest.approx(0.2**2 / SIZE / 0.001, rel=0.01)
 
 
 def test_expectation_follows_the_mean_of_what_was_executed(watcher: Watcher) -> None:

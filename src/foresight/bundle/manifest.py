@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-SCHEMA_VERSION = 1
 GRAPHS = ("encoder", "dynamics", "relation", "planner")  # besides, perhaps: policy
 
 
@@ -59,20 +58,31 @@ class GraphFile(_Section):
 Spread = Annotated[float, Field(gt=0)]
 
 
+class Scale(_Section):
+    """Of a figure on normal driving: its median, and what it exceeds so rarely that it alarms."""
+
+    usual: float
+    alarm: float
+
+    @model_validator(mode="after")
+    def _alarm_is_above(self) -> Scale:
+        if self.alarm <= self.usual:
+            raise ValueError("alarm must be above usual")
+        return self
+
+
 class Calibration(_Section):
     """Figures measured on held-out normal driving, in the units of the graphs' outputs.
 
-    latent_surprise: squared prediction error of a latent over the expected one. motion_surprise:
-    squared displacement seen against the wheels', in units of its usual spread `motion_spread`
-    (x m, y m, yaw rad). twist_surprise: squared error of the predicted twist in units of
-    `twist_spread` (m/s, rad/s). None of the three is above its figure in 99% of the minutes.
-    arrived_gap: learned distance below which the robot stands at the goal.
+    latent_surprise, no_effect, twist_surprise: the median, and what is exceeded in less than one
+    of 100 minutes by any of the three, of `foresight.planning.belief.evidence`. twist_spread: usual
+    size of measured minus commanded twist (m/s, rad/s). arrived_gap: learned distance below which
+    the robot stands at the goal.
     """
 
-    latent_surprise: float = Field(gt=0)
-    motion_surprise: float = Field(gt=0)
-    motion_spread: tuple[Spread, Spread, Spread]
-    twist_surprise: float = Field(gt=0)
+    latent_surprise: Scale
+    no_effect: Scale
+    twist_surprise: Scale
     twist_spread: tuple[Spread, Spread]
     arrived_gap: float = Field(gt=0)
 
@@ -80,7 +90,7 @@ class Calibration(_Section):
 class Manifest(_Section):
     """`manifest.yaml`, the contract between training and deployment."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     name: str = Field(min_length=1, max_length=64)
     licence: str = "Apache-2.0"
     robot: str

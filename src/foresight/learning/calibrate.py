@@ -11,13 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from foresight.bundle.manifest import Calibration
-from foresight.dynamics.losses import as_pose, displacement
+from foresight.bundle.manifest import Calibration, Scale
+from foresight.dynamics.losses import displacement
 from foresight.dynamics.networks import WorldModel
 from foresight.learning.dataset import PERIOD_S
 from foresight.learning.scores import auroc, effective_rank
 from foresight.learning.windows import Drives, Pictures
-from foresight.planning.belief import integrate, surprise_parts
+from foresight.planning.belief import evidence
 
 FALSE_ALARMS_PER_MINUTE = 0.01
 ARRIVED_QUANTILE = 0.9
@@ -134,30 +134,40 @@ def _measure_quality(
 def _measure_thresholds(
     model: WorldModel, drives: Drives, latent: Tensor, generator: torch.Generator
 ) -> Calibration:
-    """Thresholds of `foresight.planning.belief.surprise_parts`, from all moments of the drives."""
+    """Scales of `foresight.planning.belief.surprise_parts`, from all moments of the drives."""
     start, end = drives.starts, drives.starts + drives.ticks
     body, action = drives.proprioception, drives.action[start]
     step = model.predictor(latent[start], body[start], action)
-    error = (step.latent - latent[end]).square().mean(1) / step.log_error.exp()
-    offset, _ = model.relation(latent[start], latent[end])
-    seen = as_pose(offset).numpy()
     since = body[start[:, None] + torch.arange(1, drives.ticks + 1), :2]
-    wheels = integrate(since.numpy(), np.full(drives.ticks, PERIOD_S))
     free = drives.free_between(start, end)
-    motion_gap = seen - wheels
-    twist_gap = ((since.mean(1) - action) * free[:, None]).numpy()
-    unscaled = Calibration(
-        latent_surprise=1.0,
-        motion_surprise=1.0,
-        motion_spread=_spread(motion_gap),
-        twist_surprise=1.0,
-        twist_spread=_spread(twist_gap),
+    twist_gap = since.mean(1) - action
+    twist_spread = _spread(twist_gap[free].numpy())
+    latent_error, no_effect, twist_error = evidence(
+        latent[start].numpy(),
+        step.latent.numpy(),
+        latent[end].numpy(),
+        step.log_error.exp().numpy(),
+        twist_gap.numpy(),
+        ~free.numpy(),
+        twist_spread,
+    )
+    latent_error, no_effect = (
+        np.lib.stride_tricks.sliding_window_view(part, drives.ticks).mean(1)
+        for part in (latent_error, no_effect)
+    )
+    rate = FALSE_ALARMS_PER_MINUTE / 3
+    return Calibration(
+        latent_surprise=_scale(latent_error, per_minute_threshold(latent_error, rate)),
+        # a log-likelihood ratio already, so it is the exponential whose logs are extrapolated
+        no_effect=_scale(no_effect, math.log(per_minute_threshold(np.exp(no_effect), rate))),
+        twist_surprise=_scale(twist_error, per_minute_threshold(twist_error, rate)),
+        twist_spread=twist_spread,
         arrived_gap=_arrived_gap(model, drives, latent, generator),
     )
-    parts = surprise_parts(error.numpy(), motion_gap, twist_gap, unscaled)
-    limits = [per_minute_threshold(part, FALSE_ALARMS_PER_MINUTE / 3) for part in parts.T]
-    names = ("latent_surprise", "motion_surprise", "twist_surprise")
-    return unscaled.model_copy(update=dict(zip(names, limits, strict=True)))
+
+
+def _scale(score: np.ndarray, alarm: float) -> Scale:
+    return Scale(usual=float(np.median(score)), alarm=alarm)
 
 
 def _spread(gap: np.ndarray) -> Any:

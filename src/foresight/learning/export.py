@@ -200,8 +200,9 @@ def _export_pairs(module: nn.Module, other: str, outputs: list[str], file: Path)
 def _export_planner(
     model: WorldModel, action: ActionSpec, settings: Settings, folder: Path
 ) -> GraphFile:
-    names = ["latent", "proprioception", "goal", "obstacles", "warm_start", "proposals", "noise"]
-    outputs = ["actions", "energy", "latents", "collision", "uncertainty", "gap", "relation"]
+    names = ["latent", "proprioception", "goal", "goal_pose", "trust", "obstacles"]
+    names += ["warm_start", "proposals", "noise"]
+    outputs = ["actions", "energy", "latents", "collision", "uncertainty"]
     module, inputs = _optimiser(model, action, settings), _planner_inputs(settings)
     return _export(module, inputs, names, outputs, folder / "planner.onnx", False)
 
@@ -216,6 +217,8 @@ def _planner_inputs(settings: Settings) -> tuple[Tensor, ...]:
         torch.randn(1, LATENT),
         torch.zeros(1, PROPRIOCEPTION),
         torch.randn(1, LATENT),
+        torch.tensor([[0.3, 0.1, 0.2]]),
+        torch.full((1,), 0.5),
         1.0 + torch.rand(settings.obstacles, 2),
         torch.zeros(1, *plan),
         0.2 * torch.randn(settings.proposals, *plan),

@@ -174,7 +174,8 @@ def surprise(drives: Sequence[Watched], seed: int) -> dict[str, Any]:
     before it is scored alike. Both count only if the robot was told to move in both.
 
     Returns:
-        `auroc` by fault, `auroc_interval` (95%, bootstrap over events), `events` counted;
+        `auroc` by fault, `auroc_interval` (95%, bootstrap over events), `events` counted; `caught`,
+        the share of them in which surprise rises above 1 within the second;
         `false_alarms_per_minute`: how often, in normal driving, surprise rises above 1;
         `alarm_share`: of the frames then; `normal_minutes`; `by_world`.
     """
@@ -208,6 +209,7 @@ def _surprise(drives: Sequence[Watched], rng: np.random.Generator) -> dict[str, 
             for fault, pairs in known.items()
         },
         "events": {fault: len(pairs) for fault, pairs in scores.items()},
+        "caught": {fault: float((pairs[:, 0] > 1).mean()) for fault, pairs in known.items()},
         "false_alarms_per_minute": alarms / minutes,
         "alarm_share": raised / frames,
         "normal_minutes": minutes,
@@ -416,10 +418,12 @@ def _surprise_summary(content: dict[str, Any]) -> tuple[str, Table]:
         f"surprise: {content['false_alarms_per_minute']:.2f} false alarms per minute in "
         f"{content['normal_minutes']:.1f} minutes of normal driving"
     )
-    table = Table("fault", "AUROC", "95% interval", "events")
+    table = Table("fault", "AUROC", "95% interval", "events", "alarms within 1 s")
     for fault, value in content["auroc"].items():
         ends, count = content["auroc_interval"][fault], content["events"][fault]
-        table.add_row(fault, f"{value:.3f}", f"{ends['low']:.3f}-{ends['high']:.3f}", str(count))
+        ends_text = f"{ends['low']:.3f}-{ends['high']:.3f}"
+        caught = f"{content['caught'][fault]:.0%}"
+        table.add_row(fault, f"{value:.3f}", ends_text, str(count), caught)
     return headline, table
 
 

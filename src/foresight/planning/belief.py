@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,10 +40,8 @@ class _Observed:
 class BeliefTracker:
     """Compares every observation with what was expected one action earlier.
 
-    Surprise is the largest of three: the latent differs from the predicted one by more than the
-    model expected of itself (carried away, something new); the displacement seen between the two
-    views differs from what the wheels counted (slipping, a picture that stands still); the wheels
-    turned otherwise than commanded although the bumper is free (blocked).
+    Surprise is the largest of three, see `evidence`, each on a scale from its median in normal
+    driving (0) to where it alarms (1).
     """
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
@@ -59,6 +58,7 @@ class BeliefTracker:
     def reset(self) -> None:
         """Forget the past."""
         self._past: deque[_Observed] = deque()
+        self._view_evidence: deque[tuple[float, float, float]] = deque()
         self._commands: deque[tuple[float, float, float, float]] = deque()
         self._uncertainty = 0.0
 
@@ -94,17 +94,24 @@ class BeliefTracker:
         since = [past for past in self._past if past.stamp_s > start.stamp_s]
         stamps = np.array([start.stamp_s, *(past.stamp_s for past in since)])
         body = np.array([past.proprioception for past in since])
-        wheels = integrate(body[:, :2], np.diff(stamps))
         mean_twist = np.diff(stamps) @ body[:, :2] / (stamps[-1] - stamps[0])
         touched = bool(body[:, 2].any() or start.proprioception[2])
         imagined = self._world_model.imagine(start.latent, start.proprioception, action[None, None])
-        seen_from_start = self._world_model.compare(start.latent[None], seen.latent[None])
-        parts = surprise_parts(
-            np.mean((imagined.latents[0, 0] - seen.latent) ** 2) / imagined.expected_error[0, 0],
-            seen_from_start.displacement[0] - wheels,
-            np.zeros(2) if touched else mean_twist - action,
-            self._calibration,
+        latent_error, no_effect, twist_error = evidence(
+            start.latent,
+            imagined.latents[0, 0],
+            seen.latent,
+            imagined.expected_error[0, 0],
+            mean_twist - action,
+            np.array(touched),
+            self._calibration.twist_spread,
         )
+        recent = self._view_evidence
+        recent.append((seen.stamp_s, float(latent_error), float(no_effect)))
+        while recent[0][0] <= then + 0.1 * self._duration_s:
+            recent.popleft()
+        _, latent_error, no_effect = np.mean(recent, 0)
+        parts = surprise_parts(latent_error, no_effect, twist_error, self._calibration)
         return float(parts.max())
 
     def _mean_command(self, start_s: float, end_s: float) -> np.ndarray | None:
@@ -118,35 +125,47 @@ class BeliefTracker:
         return total / known if known > 0.7 * (end_s - start_s) else None
 
 
-def surprise_parts(
-    latent_error: np.ndarray | float,
-    motion_gap: np.ndarray,
+def evidence(
+    start: np.ndarray,
+    expected: np.ndarray,
+    seen: np.ndarray,
+    expected_error: np.ndarray | float,
     twist_gap: np.ndarray,
-    calibration: Calibration,
-) -> np.ndarray:
-    """The three surprises (..., 3), each 1 at its threshold.
+    touched: np.ndarray,
+    twist_spread: Sequence[float],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What speaks against the world having answered an action as usual.
 
     Args:
-        latent_error: (...) squared prediction error over the expected one.
-        motion_gap: (..., 3) x m, y m, yaw rad seen minus counted by the wheels.
+        start, expected, seen: (..., D) latent before the action, predicted, and after it.
+        expected_error: (...) that the model expects of its prediction.
         twist_gap: (..., 2) m/s, rad/s measured minus commanded.
+        touched: (...) whether the bumper was pressed, which explains it if nothing happens.
+        twist_spread: (2,) usual size of twist_gap.
+
+    Returns:
+        latent_error (...): squared error over the expected one (carried away, something new).
+        no_effect (...): how much better than the prediction "nothing has happened" explains what
+        is seen, as a log-likelihood ratio (slipping, blocked, a picture that stands still).
+        twist_error (...): squared, in units of the spread (blocked).
     """
-    motion = np.square(motion_gap / np.array(calibration.motion_spread)).mean(-1)
-    twist = np.square(twist_gap / np.array(calibration.twist_spread)).mean(-1)
-    return np.stack(
-        [
-            np.asarray(latent_error) / calibration.latent_surprise,
-            motion / calibration.motion_surprise,
-            twist / calibration.twist_surprise,
-        ],
-        -1,
-    )
+    error = np.square(expected - seen).mean(-1) / expected_error
+    change = np.square(start - seen).mean(-1) / expected_error
+    no_effect = np.where(touched, np.minimum(error - change, 0), error - change)
+    twist_error = np.square(twist_gap / np.array(twist_spread)).mean(-1)
+    return error, no_effect, np.where(touched, 0, twist_error)
 
 
-def integrate(twists: np.ndarray, durations_s: np.ndarray) -> np.ndarray:
-    """Displacement (..., 3: x m, y m, yaw rad) after twists (..., T, 2), each for its time (T,)."""
-    turned = twists[..., 1] * durations_s
-    heading = np.cumsum(turned, -1) - turned / 2
-    driven = twists[..., 0] * durations_s
-    x, y = (driven * np.cos(heading)).sum(-1), (driven * np.sin(heading)).sum(-1)
-    return np.stack([x, y, turned.sum(-1)], -1)
+def surprise_parts(
+    latent_error: np.ndarray | float,
+    no_effect: np.ndarray | float,
+    twist_error: np.ndarray | float,
+    calibration: Calibration,
+) -> np.ndarray:
+    """The three surprises (..., 3), each 1 where it alarms, from `evidence`, of which latent_error
+    and no_effect are means over the length of an action."""
+    scales = calibration.latent_surprise, calibration.no_effect, calibration.twist_surprise
+    usual = np.array([scale.usual for scale in scales])
+    alarm = np.array([scale.alarm for scale in scales])
+    parts = np.stack([latent_error, no_effect, twist_error], -1)
+    return np.maximum((parts - usual) / (alarm - usual), 0)

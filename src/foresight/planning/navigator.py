@@ -10,6 +10,8 @@ from enum import Enum
 import numpy as np
 
 from foresight.bundle import Bundle
+from foresight.planning.sighting import GoalSight
+from foresight.planning.world_model import WorldModel
 
 ARRIVED_M, ARRIVED_RAD = 0.12, math.radians(12)
 NEARLY_M, NEARLY_RAD = 0.2, math.radians(18)
@@ -55,6 +57,7 @@ class Navigator:
     def __init__(self, bundle: Bundle, seed: int = 0, threads: int = 1) -> None:
         manifest = bundle.manifest
         self._session = bundle.session("planner", threads)
+        self._world_model = WorldModel(bundle, threads)
         self.providers: list[str] = self._session.get_providers()
         self._low = np.array(manifest.action.low, np.float32)
         self._high = np.array(manifest.action.high, np.float32)
@@ -69,6 +72,7 @@ class Navigator:
     def clear_goal(self) -> None:
         """Forget the goal and the plan."""
         self._goal: np.ndarray | None = None
+        self._sight = GoalSight()
         self._plan: np.ndarray | None = None
         self._planned_at_s = 0.0
         self._arrivals = self._escapes = 0
@@ -100,12 +104,18 @@ class Navigator:
         """
         if self._goal is None:
             raise RuntimeError("no goal is set; call set_goal first")
-        actions, energy, latents, collision, gap, relation = self._session.run(
-            ["actions", "energy", "latents", "collision", "gap", "relation"],
+        seen = self._world_model.compare(latent[None], self._goal[None])
+        gap, close = float(seen.gap[0]), float(seen.close[0])
+        sight = self._sight
+        sight.update(stamp_s, proprioception[:2], seen.displacement[0], close)
+        actions, energy, latents, collision = self._session.run(
+            ["actions", "energy", "latents", "collision"],
             {
                 "latent": latent[None].astype(np.float32),
                 "proprioception": proprioception[None].astype(np.float32),
                 "goal": self._goal[None],
+                "goal_pose": sight.pose[None].astype(np.float32),
+                "trust": np.array([sight.trust], np.float32),
                 "obstacles": nearest_by_sector(obstacles, self._obstacles),
                 "warm_start": self._shifted_plan(stamp_s)[None],
                 "proposals": self._proposals(),
@@ -113,16 +123,14 @@ class Navigator:
             },
         )
         self._plan, self._planned_at_s = actions[0], stamp_s
-        x, y, sin, cos, close_logit = map(float, relation[0])
-        offset = (x, y, math.atan2(sin, cos))
-        close = 1.0 / (1.0 + math.exp(min(-close_logit, 50.0)))
-        eta_s = math.expm1(float(gap[0]))
-        if self._arrived(stamp_s, float(gap[0]), offset, close):
+        eta_s = math.expm1(gap)
+        x, y, yaw = map(float, sight.pose)
+        if self._arrived(stamp_s, gap, (x, y, yaw), close):
             status, chosen = Status.REACHED, np.zeros_like(actions[0])
         else:
             status, chosen = self._way_on(stamp_s, eta_s, proprioception, actions[0])
         return NavigationStep(
-            status, chosen, energy[0], collision[0], latents[0], eta_s, offset, close
+            status, chosen, energy[0], collision[0], latents[0], eta_s, (x, y, yaw), sight.trust
         )
 
     def _arrived(

@@ -45,9 +45,10 @@ class Settings:
 
 
 class Optimiser(nn.Module):
-    """latent (1, D), proprioception (1, P), goal (1, D), obstacles (K, 2) m in the robot's frame
-    (what is not there lies far off), warm_start (1, H, A), proposals (M, H, A), noise (I, N - 1, H,
-    A) standard normal -> what `forward` names. Actions in SI units.
+    """latent (1, D), proprioception (1, P), goal (1, D); goal_pose (1, 3), x m, y m, yaw rad in the
+    robot's frame as far as it is known, and the trust (1,) in it, 0 to 1; obstacles (K, 2) m in the
+    robot's frame (what is not there lies far off); warm_start (1, H, A), proposals (M, H, A), noise
+    (I, N - 1, H, A) standard normal -> what `forward` names. Actions in SI units.
     """
 
     low: Tensor
@@ -70,33 +71,30 @@ class Optimiser(nn.Module):
         latent: Tensor,
         proprioception: Tensor,
         goal: Tensor,
+        goal_pose: Tensor,
+        trust: Tensor,
         obstacles: Tensor,
         warm_start: Tensor,
         proposals: Tensor,
         noise: Tensor,
     ) -> tuple[Tensor, ...]:
         """actions (1, H, A), energy (1, H), latents (1, H, D), collision (1, H), uncertainty (1, H)
-        expected squared error per latent component, and for the latent as it is: gap (1,) energy,
-        relation (1, 5: goal's x m, y m, sin, cos, close logit)."""
+        expected squared error per latent component."""
         settings = self.settings
+        situation = (latent, proprioception, goal, goal_pose, trust, obstacles)
         mean, spread = warm_start, (self.high - self.low).expand_as(warm_start) / 4
         for k in range(settings.iterations):
             drawn = (mean + spread * noise[k]).clamp(self.low, self.high)
             if k == 0:
                 drawn = torch.cat([proposals, drawn[settings.proposals :]])
             candidates = torch.cat([mean, drawn])
-            cost, *_ = self.evaluate(candidates, latent, proprioception, goal, obstacles)
+            cost, *_ = self.evaluate(candidates, *situation)
             elite = candidates[torch.topk(cost, settings.elites, largest=False).indices]
             mean = elite.mean(0, keepdim=True)
             spread = elite.std(0, keepdim=True) + settings.spread_floor * (self.high - self.low) / 4
         # The mean, not the best sample: a single sample wins by the model's errors.
-        _, energy, latents, collision, uncertainty = self.evaluate(
-            mean, latent, proprioception, goal, obstacles
-        )
-        gap = self.model.distance_energy(latent, goal)
-        displacement, close = self.model.relation(latent, goal)
-        relation = torch.cat([displacement, close[:, None]], -1)
-        return mean, energy, latents, collision, uncertainty, gap, relation
+        _, energy, latents, collision, uncertainty = self.evaluate(mean, *situation)
+        return mean, energy, latents, collision, uncertainty
 
     def evaluate(
         self,
@@ -104,6 +102,8 @@ class Optimiser(nn.Module):
         latent: Tensor,
         proprioception: Tensor,
         goal: Tensor,
+        goal_pose: Tensor,
+        trust: Tensor,
         obstacles: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """(N, H, A) -> cost (N,), energy (N, H), latents (N, H, D), collision (N, H), uncertainty
@@ -118,8 +118,10 @@ class Optimiser(nn.Module):
             bumps.append(body[:, -1])
             errors.append(step.log_error.exp())
         latents, uncertainty = torch.stack(states, 1), torch.stack(errors, 1)
-        collision = torch.maximum(torch.stack(bumps, 1), self._blocked(actions, obstacles))
-        energy = self._energy(latents.flatten(0, 1), goal).view(count, -1)
+        place, heading = self._way(actions)
+        collision = torch.maximum(torch.stack(bumps, 1), self._blocked(place, obstacles))
+        learned = self.model.distance_energy(latents.flatten(0, 1), goal).view(count, -1)
+        energy = self._homing(learned, place[:, 1::2], heading[:, 1::2], goal_pose, trust)
         before = torch.cat([proprioception[:, None, :2].expand(count, -1, -1), actions[:, :-1]], 1)
         jerk = ((actions - before) / (self.high - self.low)).square().sum(-1).mean(1)
         cost = (
@@ -130,38 +132,53 @@ class Optimiser(nn.Module):
         )
         return cost, energy, latents, collision, uncertainty
 
-    def _energy(self, latents: Tensor, goal: Tensor) -> Tensor:
-        """log1p(seconds to the goal) of latents (B, D), (B,).
+    def _way(self, actions: Tensor) -> tuple[Tensor, Tensor]:
+        """Where actions (N, H, A) lead by the unicycle, in the robot's frame: place (N, 2H, 2) m
+        and heading (N, 2H) rad, halfway through each action and at its end."""
+        half = actions.repeat_interleave(2, 1) * (self.settings.action_s / 2)
+        turn = half[..., 1]
+        heading = turn.cumsum(1)
+        middle = heading - turn / 2
+        x = (half[..., 0] * middle.cos()).cumsum(1)
+        y = (half[..., 0] * middle.sin()).cumsum(1)
+        return torch.stack([x, y], -1), heading
 
-        From afar the learned distance counts. Close by, where the goal's pose can be decoded, the
+    def _homing(
+        self, learned: Tensor, place: Tensor, heading: Tensor, goal_pose: Tensor, trust: Tensor
+    ) -> Tensor:
+        """log1p(seconds to the goal), (N, H), where actions lead: place (N, H, 2), heading (N, H).
+
+        From afar the learned distance counts, (N, H). Close by, where the goal's pose is known, the
         time that this pose takes counts instead: it is the sharper of the two.
         """
-        offset, close = self.model.relation(latents, goal)
-        gap_m = offset[:, :2].norm(dim=1)
-        near = torch.sigmoid(close) * torch.sigmoid((HOMING_M - gap_m) / (HOMING_M / 5))
-        decoded = torch.log1p(travel_seconds(offset))
-        return torch.lerp(self.model.distance_energy(latents, goal), decoded, near)
+        away = goal_pose[:, None, :2] - place
+        cos, sin = heading.cos(), heading.sin()
+        yaw = goal_pose[:, 2:] - heading
+        offset = torch.stack(
+            [
+                cos * away[..., 0] + sin * away[..., 1],
+                cos * away[..., 1] - sin * away[..., 0],
+                yaw.sin(),
+                yaw.cos(),
+            ],
+            -1,
+        )
+        near = trust * torch.sigmoid((HOMING_M - away.norm(dim=-1)) / (HOMING_M / 5))
+        return torch.lerp(learned, torch.log1p(travel_seconds(offset)), near)
 
-    def _blocked(self, actions: Tensor, obstacles: Tensor) -> Tensor:
-        """Whether the disc would touch what the scan shows by then, (N, H) from 0 to 1.
+    def _blocked(self, place: Tensor, obstacles: Tensor) -> Tensor:
+        """Whether the disc would touch what the scan shows by then, (N, H) from 0 to 1, on its way
+        over places (N, 2H, 2).
 
-        Poses follow from the actions (unicycle), two for each. Where the robot already stands
-        closer than its margin, only coming closer counts. Once blocked, a way stays blocked: what
-        the model imagines behind an obstacle will not happen.
+        Where the robot already stands closer than its margin, only coming closer counts. Once
+        blocked, a way stays blocked: what the model imagines behind an obstacle will not happen.
         """
         settings = self.settings
-        half = actions.repeat_interleave(2, 1) * (settings.action_s / 2)
-        turn = half[..., 1]
-        heading = turn.cumsum(1) - turn / 2
-        x = (half[..., 0] * heading.cos()).cumsum(1)
-        y = (half[..., 0] * heading.sin()).cumsum(1)
-        place = torch.stack([x, y], -1).flatten(0, 1)
+        flat = place.flatten(0, 1)
         squared = (
-            place.square().sum(1, keepdim=True)
-            - 2 * place @ obstacles.T
-            + obstacles.square().sum(1)
+            flat.square().sum(1, keepdim=True) - 2 * flat @ obstacles.T + obstacles.square().sum(1)
         )
-        gap_m = squared.amin(1).clamp(min=0).sqrt().view(len(actions), -1, 2).amin(2)
+        gap_m = squared.amin(1).clamp(min=0).sqrt().view(len(place), -1, 2).amin(2)
         now_m = obstacles.square().sum(1).amin(0).sqrt()
         least_m = (now_m - 0.01).clamp(max=settings.radius_m + settings.margin_m)
         touching = torch.sigmoid((least_m - gap_m) / 0.01)

@@ -1,0 +1,62 @@
+"""Where the goal lies: poses decoded from views, carried along by what the wheels counted."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+_MEMORY_S = 0.6  # after this a sighting counts a third
+_NOISE_M, _NOISE_PER_M, _NOISE_PER_RAD = 0.05, 0.3, 0.1  # usual error of a decoded pose
+
+
+class GoalSight:
+    """The goal's pose in the robot's frame: x m, y m, yaw rad.
+
+    A single view decodes to a pose with an error that grows with the distance; poses of the last
+    moments, moved by odometry to where the robot is now, are averaged by their precision.
+
+    Attributes:
+        pose: (3,) as far as it is known.
+        trust: how sure it is, 0 to 1, that the goal is close enough for a decoded pose to hold.
+    """
+
+    def __init__(self) -> None:
+        self.pose = np.zeros(3)
+        self.trust = 0.0
+        self._precision = 0.0
+        self._last: tuple[float, np.ndarray] | None = None
+
+    def update(self, stamp_s: float, twist: np.ndarray, seen: np.ndarray, close: float) -> None:
+        """A view at `stamp_s`, taken at `twist` (2,) m/s, rad/s: the goal decodes to `seen` (3,),
+        which holds with probability `close`."""
+        passed_s, keep = 0.0, 0.0
+        if self._last is not None:
+            passed_s = max(0.0, stamp_s - self._last[0])
+            keep = math.exp(-passed_s / _MEMORY_S)
+            self._carry(passed_s * (self._last[1] + twist) / 2)
+        self._last = stamp_s, np.array(twist, float)
+        noise = _NOISE_M + _NOISE_PER_M * math.hypot(*seen[:2]) + _NOISE_PER_RAD * abs(seen[2])
+        before, new = keep * self._precision, (close + 1e-6) / noise**2
+        gain = new / (before + new)
+        change = seen - self.pose
+        change[2] = _wrap(change[2])
+        self.pose = self.pose + gain * change
+        self.pose[2] = _wrap(self.pose[2])
+        self._precision = before + new
+        share = keep / (1 + keep)
+        self.trust = share * self.trust + (1 - share) * close
+
+    def _carry(self, moved: np.ndarray) -> None:
+        """The robot has driven `moved` (2,) m, rad along an arc."""
+        way, turn = moved
+        x = self.pose[0] - way * math.cos(turn / 2)
+        y = self.pose[1] - way * math.sin(turn / 2)
+        cos, sin = math.cos(turn), math.sin(turn)
+        self.pose = np.array(
+            [cos * x + sin * y, cos * y - sin * x, _wrap(float(self.pose[2] - turn))]
+        )
+
+
+def _wrap(angle: float) -> float:
+    return math.remainder(angle, 2 * math.pi)
