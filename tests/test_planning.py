@@ -137,6 +137,18 @@ def test_without_a_goal_there_is_nothing_to_plan(story: Bundle, navigator: Navig
         navigator.update(0.0, FAR, STANDING)
 
 
+def test_a_clock_that_is_set_back_leaves_no_past(story: Bundle, navigator: Navigator) -> None:
+    """As when a recording starts anew: as from a fresh start, towards the same goal."""
+    for _ in drive(navigator, 6.0, view(x=0.4), since=100.0):
+        pass
+    again, fresh = navigator.update(0.0, view(x=0.1), STANDING), Navigator(story)
+    assert again.offset == pytest.approx((0.1, 0.0, 0.0), abs=1e-6)
+    fresh.set_goal(ANYWHERE)
+    fresh.update(0.0, view(x=0.1), STANDING)
+    assert navigator.update(0.3, THERE, STANDING).status is Status.REACHED
+    assert fresh.update(0.3, THERE, STANDING).status is Status.REACHED
+
+
 # ----- getting stuck
 
 

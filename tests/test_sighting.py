@@ -68,6 +68,25 @@ def test_trust_fades_when_the_goal_is_lost_and_comes_back() -> None:
     assert sight.trust > 0.95
 
 
+@pytest.mark.parametrize("rate_hz", [3.0, 10.0, 30.0])
+def test_how_long_the_past_counts_does_not_depend_on_the_rate(rate_hz: float) -> None:
+    """0.6 s after the goal was lost, about 1/e of the trust is left."""
+    sight, period_s = GoalSight(), 1 / rate_hz
+    for k in range(round(3 * rate_hz)):
+        sight.update(k * period_s, STILL, np.array([0.3, 0.0, 0.0]), 1.0)
+    for k in range(round(3 * rate_hz), round(3.6 * rate_hz)):
+        sight.update(k * period_s, STILL, np.array([0.3, 0.0, 0.0]), 0.0)
+    assert sight.trust == pytest.approx(np.exp(-1), abs=0.06)
+
+
+def test_views_that_err_towards_near_count_no_more() -> None:
+    sight, found = GoalSight(), []
+    for k in range(40):
+        sight.update(0.1 * k, STILL, np.array([0.3 + 0.2 * (-1) ** k, 0.0, 0.0]), 1.0)
+        found.append(sight.pose[0])
+    assert np.mean(found[-20:]) == pytest.approx(0.3, abs=0.03)
+
+
 def test_headings_are_averaged_across_the_back() -> None:
     sight = GoalSight()
     for k in range(20):

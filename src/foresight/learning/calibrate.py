@@ -151,23 +151,29 @@ def _measure_thresholds(
         ~free.numpy(),
         twist_spread,
     )
-    latent_error, no_effect = (
-        np.lib.stride_tricks.sliding_window_view(part, drives.ticks).mean(1)
-        for part in (latent_error, no_effect)
-    )
-    rate = FALSE_ALARMS_PER_MINUTE / 3
+    episode = drives.episode[start].numpy()
     return Calibration(
-        latent_surprise=_scale(latent_error, per_minute_threshold(latent_error, rate)),
-        # a log-likelihood ratio already, so it is the exponential whose logs are extrapolated
-        no_effect=_scale(no_effect, math.log(per_minute_threshold(np.exp(no_effect), rate))),
-        twist_surprise=_scale(twist_error, per_minute_threshold(twist_error, rate)),
+        latent_surprise=_scale(_lasting(latent_error, episode, drives.ticks)),
+        no_effect=_scale(_lasting(no_effect, episode, drives.ticks), log=False),
+        twist_surprise=_scale(twist_error),
         twist_spread=twist_spread,
         arrived_gap=_arrived_gap(model, drives, latent, generator),
     )
 
 
-def _scale(score: np.ndarray, alarm: float) -> Scale:
-    return Scale(usual=float(np.median(score)), alarm=alarm)
+def _lasting(score: np.ndarray, episode: np.ndarray, ticks: int) -> np.ndarray:
+    """Means of scores (T,) over `ticks` frames in a row, without those across two episodes."""
+    ticks = min(ticks, len(score))
+    within = episode[ticks - 1 :] == episode[: len(episode) - ticks + 1]
+    means = np.lib.stride_tricks.sliding_window_view(score, ticks).mean(1)
+    return means[within] if within.any() else means
+
+
+def _scale(score: np.ndarray, log: bool = True) -> Scale:
+    """Of scores (T,), one per frame; see `per_minute_threshold` for `log`."""
+    usual = float(np.median(score))
+    alarm = per_minute_threshold(score, FALSE_ALARMS_PER_MINUTE / 3, log)
+    return Scale(usual=usual, alarm=max(alarm, usual + 1e-3))
 
 
 def _spread(gap: np.ndarray) -> Any:
@@ -175,26 +181,27 @@ def _spread(gap: np.ndarray) -> Any:
     return tuple(float(max(1.4826 * np.median(np.abs(part)), 1e-3)) for part in gap.T)
 
 
-def per_minute_threshold(score: np.ndarray, rate: float) -> float:
+def per_minute_threshold(score: np.ndarray, rate: float, log: bool = True) -> float:
     """What a minute's highest score exceeds with probability `rate` at most.
 
     Split conformal prediction over minutes (Vovk et al. 2005) where there are enough of them
-    (1 / rate); else the highest minute, or the quantile of a Gumbel law of the log maxima if that
-    is higher (extreme value theory: Gumbel 1958).
+    (1 / rate); else the highest minute, or the quantile of a Gumbel law of the maxima if that is
+    higher (extreme value theory: Gumbel 1958).
 
     Args:
-        score: (T,) positive, one per frame of normal driving, 10 Hz.
+        score: (T,) one per frame of normal driving, 10 Hz.
+        log: the law is one of the logs of the maxima; for heavy tails of positive scores.
     """
     minute = round(60 / PERIOD_S)
-    blocks = np.array_split(score, max(1, round(len(score) / minute)))
-    highest = np.sort([max(block.max(), 1e-6) for block in blocks])
+    blocks = np.array_split(score.astype(float), max(1, round(len(score) / minute)))
+    highest = np.sort([block.max() for block in blocks])
     rank = math.ceil((len(highest) + 1) * (1 - rate))
     if rank <= len(highest):
         return float(highest[rank - 1])
-    logs = np.log(highest)
-    beta = logs.std(ddof=1) * math.sqrt(6) / math.pi if len(logs) > 1 else 0.0
-    quantile = logs.mean() - np.euler_gamma * beta - beta * math.log(-math.log(1 - rate))
-    return float(max(highest[-1], math.exp(quantile)))
+    maxima = np.log(np.maximum(highest, 1e-6)) if log else highest
+    beta = maxima.std(ddof=1) * math.sqrt(6) / math.pi if len(maxima) > 1 else 0.0
+    quantile = maxima.mean() - np.euler_gamma * beta - beta * math.log(-math.log(1 - rate))
+    return float(max(highest[-1], math.exp(quantile) if log else quantile))
 
 
 def rollout_errors(

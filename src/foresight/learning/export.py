@@ -186,11 +186,6 @@ def _export_dynamics(model: WorldModel, folder: Path) -> GraphFile:
     return _export(_Dynamics(model), inputs, names, outputs, folder / "dynamics.onnx", True)
 
 
-def _export_relation(model: WorldModel, folder: Path) -> GraphFile:
-    outputs = ["gap", "displacement", "close"]
-    return _export_pairs(_Relation(model), "other", outputs, folder / "relation.onnx")
-
-
 def _export_pairs(module: nn.Module, other: str, outputs: list[str], file: Path) -> GraphFile:
     """A function of a latent and another one."""
     inputs = (torch.randn(2, LATENT), torch.randn(2, LATENT))

@@ -25,7 +25,7 @@ from foresight.learning.wander import Wanderer
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
 from foresight.planning.belief import BeliefTracker
-from foresight.planning.world_model import WorldModel
+from foresight.planning.world_model import Relation, WorldModel
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.robot import Simulator
@@ -370,14 +370,14 @@ def _distances(
                 pairs.append((start, goal))
                 seconds.append(driving_seconds(way, tuple(pose[start]), tuple(pose[goal]), profile))
     a, b = np.array(pairs).T
-    world_model = WorldModel(bundle)
-    gap = world_model.compare(latent[a], latent[b]).gap
+    relation = Relation(bundle)
+    gap = relation(latent[a], latent[b]).gap
     a, b = _beside(pose, rng)
     figures = {}
     if np.ptp(gap) > 0:
         figures["distance_rank_correlation"] = float(spearmanr(gap, seconds).statistic)
     if len(a):
-        offset = world_model.compare(latent[a], latent[b]).displacement
+        offset = relation(latent[a], latent[b]).displacement
         missed_m = np.hypot(*(offset[:, :2] - _seen_from(pose[a], pose[b])).T)
         figures["displacement_error_m"] = float(np.median(missed_m))
     return figures

@@ -147,9 +147,10 @@ def _damage_named(path: Path) -> Iterator[None]:
     try:
         yield
     except faults as error:
-        reason = " ".join(str(error).split(".")[0].split()) or type(error).__name__
+        reason = str(error).strip().split("\n")[0].rstrip(":. ") or type(error).__name__
         raise TrainingError(
-            f"{path}: damaged or of another version ({reason}); delete it and train again"
+            f"{path}: damaged or of another version ({reason}); delete it and run the same "
+            f"`foresight train` again, which goes on from its checkpoint"
         ) from error
 
 

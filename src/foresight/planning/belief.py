@@ -107,10 +107,11 @@ class BeliefTracker:
             self._calibration.twist_spread,
         )
         recent = self._view_evidence
-        recent.append((seen.stamp_s, float(latent_error), float(no_effect)))
+        share = min(1.0, (seen.stamp_s - self._past[-2].stamp_s) / self._duration_s)
+        recent.append((seen.stamp_s, share * float(latent_error), share * float(no_effect)))
         while recent[0][0] <= then + 0.1 * self._duration_s:
             recent.popleft()
-        _, latent_error, no_effect = np.mean(recent, 0)
+        _, latent_error, no_effect = np.sum(recent, 0)
         parts = surprise_parts(latent_error, no_effect, twist_error, self._calibration)
         return float(parts.max())
 
@@ -146,7 +147,8 @@ def evidence(
     Returns:
         latent_error (...): squared error over the expected one (carried away, something new).
         no_effect (...): how much better than the prediction "nothing has happened" explains what
-        is seen, as a log-likelihood ratio (slipping, blocked, a picture that stands still).
+        is seen, a log-likelihood ratio per component (slipping, blocked, a picture that stands
+        still); about 0 at rest, where nothing speaks for either.
         twist_error (...): squared, in units of the spread (blocked).
     """
     error = np.square(expected - seen).mean(-1) / expected_error
@@ -162,8 +164,8 @@ def surprise_parts(
     twist_error: np.ndarray | float,
     calibration: Calibration,
 ) -> np.ndarray:
-    """The three surprises (..., 3), each 1 where it alarms, from `evidence`, of which latent_error
-    and no_effect are means over the length of an action."""
+    """The three surprises (..., 3) from `evidence`: 0 when usual, 1 where it alarms. latent_error
+    and no_effect are to be means over the length of an action."""
     scales = calibration.latent_surprise, calibration.no_effect, calibration.twist_surprise
     usual = np.array([scale.usual for scale in scales])
     alarm = np.array([scale.alarm for scale in scales])

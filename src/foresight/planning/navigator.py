@@ -11,7 +11,7 @@ import numpy as np
 
 from foresight.bundle import Bundle
 from foresight.planning.sighting import GoalSight
-from foresight.planning.world_model import WorldModel
+from foresight.planning.world_model import Relation
 
 ARRIVED_M, ARRIVED_RAD = 0.12, math.radians(12)
 NEARLY_M, NEARLY_RAD = 0.2, math.radians(18)
@@ -37,8 +37,9 @@ class NavigationStep:
 
     actions (H, 2) m/s, rad/s, the first one to start at the belief's stamp; energy (H,) predicted
     log1p(seconds to go) after each; collision (H,) probabilities; eta_s seconds to go by the
-    learned distance; offset: the goal as decoded from here (x m, y m, yaw rad), meaningful only
-    if `close` (probability that goal and robot are within a few seconds) is high.
+    learned distance; offset: the goal from here (x m, y m, yaw rad), by the views of the last
+    moments, meaningful only if `close` (probability, by the last view, that goal and robot are
+    within a few seconds) is high.
     """
 
     status: Status
@@ -57,7 +58,7 @@ class Navigator:
     def __init__(self, bundle: Bundle, seed: int = 0, threads: int = 1) -> None:
         manifest = bundle.manifest
         self._session = bundle.session("planner", threads)
-        self._world_model = WorldModel(bundle, threads)
+        self._relation = Relation(bundle, threads)
         self.providers: list[str] = self._session.get_providers()
         self._low = np.array(manifest.action.low, np.float32)
         self._high = np.array(manifest.action.high, np.float32)
@@ -72,6 +73,7 @@ class Navigator:
     def clear_goal(self) -> None:
         """Forget the goal and the plan."""
         self._goal: np.ndarray | None = None
+        self._stamp_s = -math.inf
         self._sight = GoalSight()
         self._plan: np.ndarray | None = None
         self._planned_at_s = 0.0
@@ -104,7 +106,10 @@ class Navigator:
         """
         if self._goal is None:
             raise RuntimeError("no goal is set; call set_goal first")
-        seen = self._world_model.compare(latent[None], self._goal[None])
+        if stamp_s < self._stamp_s:  # the clock was set back: what was before is no past
+            self.set_goal(self._goal)
+        self._stamp_s = stamp_s
+        seen = self._relation(latent[None], self._goal[None])
         gap, close = float(seen.gap[0]), float(seen.close[0])
         sight = self._sight
         sight.update(stamp_s, proprioception[:2], seen.displacement[0], close)
@@ -130,13 +135,13 @@ class Navigator:
         else:
             status, chosen = self._way_on(stamp_s, eta_s, proprioception, actions[0])
         return NavigationStep(
-            status, chosen, energy[0], collision[0], latents[0], eta_s, (x, y, yaw), sight.trust
+            status, chosen, energy[0], collision[0], latents[0], eta_s, (x, y, yaw), close
         )
 
     def _arrived(
         self, stamp_s: float, gap: float, offset: tuple[float, float, float], close: float
     ) -> bool:
-        """Arrival needs the learned distance and the decoded displacement to agree, twice.
+        """Arrival needs the learned distance and the goal's pose to agree, twice.
 
         Being nearly there for SETTLE_S will do: closer is not to be had then.
         """

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from foresight.dynamics.networks import WorldModel
 from foresight.dynamics.travel import travel_seconds
 
-HOMING_M = 0.5  # closer than this, a decoded pose is sharper than the learned distance
+HOMING_M = 0.8  # closer than this, a decoded pose is sharper than the learned distance
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,10 @@ class Optimiser(nn.Module):
     ) -> Tensor:
         """log1p(seconds to the goal), (N, H), where actions lead: place (N, H, 2), heading (N, H).
 
-        From afar the learned distance counts, (N, H). Close by, where the goal's pose is known, the
-        time that this pose takes counts instead: it is the sharper of the two.
+        From afar the learned distance counts, (N, H). Where the robot is close to the goal and
+        knows its pose, the time that this pose takes counts instead: it is the sharper of the two.
+        One of them counts for all ways: where they disagree, a step from one to the other along the
+        way would be a wall or a pit.
         """
         away = goal_pose[:, None, :2] - place
         cos, sin = heading.cos(), heading.sin()
@@ -163,7 +165,8 @@ class Optimiser(nn.Module):
             ],
             -1,
         )
-        near = trust * torch.sigmoid((HOMING_M - away.norm(dim=-1)) / (HOMING_M / 5))
+        now_m = goal_pose[:, None, :2].norm(dim=-1)
+        near = trust * torch.sigmoid((HOMING_M - now_m) / (HOMING_M / 5))
         return torch.lerp(learned, torch.log1p(travel_seconds(offset)), near)
 
     def _blocked(self, place: Tensor, obstacles: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-_MEMORY_S = 0.6  # after this a sighting counts a third
+_MEMORY_S = 0.6  # after this long a sighting counts 1/e
 _NOISE_M, _NOISE_PER_M, _NOISE_PER_RAD = 0.05, 0.3, 0.1  # usual error of a decoded pose
 
 
@@ -24,28 +24,28 @@ class GoalSight:
     def __init__(self) -> None:
         self.pose = np.zeros(3)
         self.trust = 0.0
-        self._precision = 0.0
+        self._precision = self._views = 0.0
         self._last: tuple[float, np.ndarray] | None = None
 
     def update(self, stamp_s: float, twist: np.ndarray, seen: np.ndarray, close: float) -> None:
-        """A view at `stamp_s`, taken at `twist` (2,) m/s, rad/s: the goal decodes to `seen` (3,),
-        which holds with probability `close`."""
-        passed_s, keep = 0.0, 0.0
+        """A view at `stamp_s`, no older than the last one, taken at `twist` (2,) m/s, rad/s: the
+        goal decodes to `seen` (3,), which holds with probability `close`."""
+        keep, about = 0.0, seen
         if self._last is not None:
-            passed_s = max(0.0, stamp_s - self._last[0])
+            passed_s = stamp_s - self._last[0]
             keep = math.exp(-passed_s / _MEMORY_S)
             self._carry(passed_s * (self._last[1] + twist) / 2)
+            about = self.pose  # were it `seen`, views that err towards near would count more
         self._last = stamp_s, np.array(twist, float)
-        noise = _NOISE_M + _NOISE_PER_M * math.hypot(*seen[:2]) + _NOISE_PER_RAD * abs(seen[2])
+        noise = _NOISE_M + _NOISE_PER_M * math.hypot(*about[:2]) + _NOISE_PER_RAD * abs(about[2])
         before, new = keep * self._precision, (close + 1e-6) / noise**2
-        gain = new / (before + new)
         change = seen - self.pose
         change[2] = _wrap(change[2])
-        self.pose = self.pose + gain * change
+        self.pose = self.pose + new / (before + new) * change
         self.pose[2] = _wrap(self.pose[2])
         self._precision = before + new
-        share = keep / (1 + keep)
-        self.trust = share * self.trust + (1 - share) * close
+        self._views = keep * self._views + 1
+        self.trust += (close - self.trust) / self._views
 
     def _carry(self, moved: np.ndarray) -> None:
         """The robot has driven `moved` (2,) m, rad along an arc."""

@@ -38,11 +38,10 @@ class Compared:
 
 
 class WorldModel:
-    """Multi-step prediction and comparison with the exported graphs."""
+    """Multi-step prediction with the exported graph."""
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._dynamics = bundle.session("dynamics", threads)
-        self._relation = bundle.session("relation", threads)
         self.providers: list[str] = self._dynamics.get_providers()
 
     def imagine(
@@ -71,10 +70,17 @@ class WorldModel:
         )
         return Imagined(latents, bodies[..., :2], collision, _chain(offsets), error)
 
-    def compare(self, latent: np.ndarray, other: np.ndarray) -> Compared:
-        """How `other` (B, D) lies from `latent` (B, D), both float32."""
+
+class Relation:
+    """How one place lies from another, with the exported graph."""
+
+    def __init__(self, bundle: Bundle, threads: int = 1) -> None:
+        self._session = bundle.session("relation", threads)
+
+    def __call__(self, latent: np.ndarray, other: np.ndarray) -> Compared:
+        """How `other` (B, D) lies from `latent` (B, D)."""
         inputs = {"latent": latent.astype(np.float32), "other": other.astype(np.float32)}
-        return Compared(*self._relation.run(["gap", "displacement", "close"], inputs))
+        return Compared(*self._session.run(["gap", "displacement", "close"], inputs))
 
 
 def _chain(offsets: np.ndarray) -> np.ndarray:
