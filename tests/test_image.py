@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import struct
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -21,11 +21,6 @@ class Spec:
     width: int = 64
     height: int = 48
     hfov_deg: float = 90.0
-
-
-@dataclass(frozen=True)
-class Manifest:
-    image: Spec = field(default_factory=Spec)
 
 
 def scene(width: int = 64, height: int = 48, seed: int = 0) -> np.ndarray:
@@ -254,8 +249,8 @@ def test_decode_compressed_never_fails_otherwise(start: bytes, rest: bytes, end:
 
 
 def test_a_goal_from_the_robots_camera_is_taken() -> None:
-    image.check_goal(scene(), Manifest())
-    image.check_goal(scene(320, 240), Manifest())
+    image.check_goal(scene(), Spec())
+    image.check_goal(scene(320, 240), Spec())
 
 
 @pytest.mark.parametrize(
@@ -270,14 +265,14 @@ def test_a_goal_from_the_robots_camera_is_taken() -> None:
 )
 def test_refused_goals(rgb: np.ndarray, says: str) -> None:
     with pytest.raises(ImageError) as error:
-        image.check_goal(rgb, Manifest())
+        image.check_goal(rgb, Spec())
     assert says in one_sentence(error)
 
 
 def test_noise_on_a_blank_wall_is_still_blank() -> None:
     noise = np.random.default_rng(1).integers(120, 136, (240, 320, 3), dtype=np.uint8)
     with pytest.raises(ImageError, match="blank"):
-        image.check_goal(noise, Manifest())
+        image.check_goal(noise, Spec())
 
 
 # --- to the model's camera

@@ -28,8 +28,9 @@ from rosbags.typesys import Stores, get_typestore
 from foresight.bundle.manifest import ImageSpec
 from foresight.learning.dataset import PERIOD_S, DatasetError, Episode, save_episode
 from foresight.perception import image
-from foresight.perception.image import ImageError, Rectifier, Rgb
-from foresight.robot import Camera, Limits, RobotProfile
+from foresight.perception.camera import CameraView
+from foresight.perception.image import ImageError, Rgb
+from foresight.robot import Limits, RobotProfile
 
 MAX_FRAMES = 1000
 """Longer drives are cut."""
@@ -416,31 +417,12 @@ def _listed(topics: Sequence[_Topic]) -> str:
 # From messages to frames
 
 
-class _Camera:
-    """The robot's camera, seen through the model's: what `CameraView` is on the robot."""
-
-    def __init__(self, camera: Camera) -> None:
-        self._spec = ImageSpec(hfov_deg=camera.hfov_deg)
-        matrix = image.pinhole(camera.width, camera.height, camera.hfov_deg)
-        self._rectify = Rectifier(self._spec, matrix, [], camera.width, camera.height)
-        self._calibration: tuple[Any, ...] = ()
-
-    def calibrate(self, info: Any) -> None:
-        """Take over a sensor_msgs/CameraInfo; one without calibration (k of zeros) is ignored."""
-        k = tuple(info.k)
-        calibration = (k, tuple(info.d), info.width, info.height, info.distortion_model)
-        if calibration != self._calibration and any(k):
-            self._rectify = Rectifier(self._spec, k, *calibration[1:])
-            self._calibration = calibration
-
-    def __call__(self, message: Any) -> Rgb:
-        """The model's picture of a sensor_msgs/Image or CompressedImage; raises ImageError."""
-        if hasattr(message, "encoding"):
-            m = message
-            rgb = image.decode(m.data, m.width, m.height, m.step, m.encoding)
-        else:
-            rgb = image.decode_compressed(message.data)
-        return image.to_model(self._rectify(rgb), self._spec)
+def _pixels(message: Any) -> Rgb:
+    """Of a sensor_msgs/Image or CompressedImage; raises ImageError."""
+    if hasattr(message, "encoding"):
+        m = message
+        return image.decode(m.data, m.width, m.height, m.step, m.encoding)
+    return image.decode_compressed(message.data)
 
 
 class _Feed:
@@ -457,7 +439,7 @@ class _Feed:
         """Raises DatasetError if a topic that is needed has no message."""
         self._tally = tally
         self._bag = bag
-        self._camera = _Camera(profile.camera)
+        self._camera = CameraView(ImageSpec(hfov_deg=profile.camera.hfov_deg), profile.camera)
         self._lag_s = 0.0  # from a stamp of odometry to its receiving
         self._resampler = Resampler(profile, save, tally)
         for role in ("image", "cmd_vel"):
@@ -525,7 +507,7 @@ class _Feed:
 
     def _pixels(self, message: Any) -> Rgb | None:
         try:
-            return self._camera(message)
+            return self._camera(_pixels(message))
         except ImageError as error:
             self._tally.dropped["pictures that cannot be used"] += 1
             self._tally.unusable = self._tally.unusable or str(error)

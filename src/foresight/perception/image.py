@@ -43,11 +43,6 @@ class ImageSpec(Protocol):
     def hfov_deg(self) -> float: ...
 
 
-class _HasImage(Protocol):
-    @property
-    def image(self) -> ImageSpec: ...
-
-
 _CHANNELS = {"rgb8": 3, "bgr8": 3, "rgba8": 4, "bgra8": 4, "mono8": 1, "8UC1": 1}
 _CONVERSIONS = {
     "bgr8": cv2.COLOR_BGR2RGB,
@@ -206,17 +201,16 @@ def _jpeg_size(raw: bytes) -> tuple[int, int] | None:
     return None
 
 
-def check_goal(rgb: Rgb, manifest: _HasImage) -> None:
+def check_goal(rgb: Rgb, spec: ImageSpec) -> None:
     """Refuse a picture that no robot with this model could drive to.
 
     Args:
         rgb: (height, width, 3) uint8, as the robot's camera would see the goal.
-        manifest: the bundle's manifest; its `image` is the model's camera.
+        spec: the model's camera.
 
     Raises:
         ImageError: smaller than the model's image, another shape, or without visible structure.
     """
-    spec = manifest.image
     height, width = rgb.shape[:2]
     if width < spec.width or height < spec.height:
         raise ImageError(

@@ -13,12 +13,12 @@ from std_msgs.msg import Bool, Header
 
 from foresight import bundle
 from foresight.perception import image
+from foresight.perception.camera import CameraView
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
 from foresight.robot import RobotProfile
 from foresight_interfaces.msg import Observation
 from foresight_node import ForesightNode, parameter, run
-from foresight_node.camera import CameraView
 from foresight_node.messages import LATEST, floats, seconds
 from foresight_perception.body import Body, BodyError
 
@@ -55,7 +55,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         self._fields = _known_fields(loaded.manifest.proprioception)
         self._digest = loaded.digest
         self._encoder = Encoder(loaded)
-        self._view = CameraView(loaded.manifest, profile.camera)
+        self._view = CameraView(loaded.manifest.image, profile.camera)
         self._body = Body(self.values.odom_max_age_s)
         self._last_stamp_s = float("-inf")
         self.health.fact("bundle", loaded.digest)

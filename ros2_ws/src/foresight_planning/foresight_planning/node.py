@@ -19,6 +19,7 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 
 from foresight import bundle
 from foresight.perception import image
+from foresight.perception.camera import CameraView
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError
 from foresight.planning import NavigationStep, Navigator, scan_points
@@ -27,7 +28,6 @@ from foresight.robot import RobotProfile
 from foresight_interfaces.action import NavigateToImage
 from foresight_interfaces.msg import Belief, Plan, Status
 from foresight_node import ERROR, ForesightNode, parameter, run
-from foresight_node.camera import CameraView
 from foresight_node.messages import LATCHED, LATEST, floats, seconds
 from foresight_planning.pursuit import Pursuit
 
@@ -92,7 +92,7 @@ class PlanningNode(ForesightNode[Parameters]):
         profile = RobotProfile.load(self.values.robot)
         self._digest = loaded.digest
         self._action_s = loaded.manifest.action.duration_s
-        self._view = CameraView(loaded.manifest, profile.camera)
+        self._view = CameraView(loaded.manifest.image, profile.camera)
         self._encoder = Encoder(loaded)
         self._navigator = Navigator(loaded, self.values.seed, self.values.threads)
         self.health.fact("bundle", loaded.digest)

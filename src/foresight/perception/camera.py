@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sensor_msgs.msg import CameraInfo
+from typing import Any
 
-from foresight.bundle import Manifest
+from foresight.bundle.manifest import ImageSpec
 from foresight.perception import image
 from foresight.perception.image import Rectifier, Rgb
 from foresight.robot import Camera
@@ -13,19 +13,20 @@ from foresight.robot import Camera
 class CameraView:
     """Turns the camera's pictures into the model's, by camera_info or else the robot profile."""
 
-    def __init__(self, manifest: Manifest, camera: Camera) -> None:
-        """`camera` is the profile's, an ideal pinhole.
+    def __init__(self, spec: ImageSpec, camera: Camera) -> None:
+        """`spec` is the model's camera; `camera` the profile's, an ideal pinhole.
 
         Raises:
             ImageError: the profile's camera does not see enough of the model's view.
         """
-        self._manifest = manifest
+        self._spec = spec
         matrix = image.pinhole(camera.width, camera.height, camera.hfov_deg)
-        self._rectify = Rectifier(manifest.image, matrix, [], camera.width, camera.height)
+        self._rectify = Rectifier(spec, matrix, [], camera.width, camera.height)
         self._calibration: tuple[object, ...] | None = None
 
-    def calibrate(self, info: CameraInfo) -> None:
-        """Take over a calibration; an uncalibrated camera (k of zeros) stays the profile's.
+    def calibrate(self, info: Any) -> None:
+        """Take over the calibration of a sensor_msgs/CameraInfo; an uncalibrated camera (k of
+        zeros) stays the profile's.
 
         Raises:
             ImageError: the calibration cannot be used; the one before stays.
@@ -34,15 +35,15 @@ class CameraView:
         calibration = (k, tuple(info.d), info.width, info.height, info.distortion_model)
         if calibration == self._calibration or not any(k):
             return
-        self._rectify = Rectifier(self._manifest.image, k, *calibration[1:])
+        self._rectify = Rectifier(self._spec, k, *calibration[1:])
         self._calibration = calibration
 
     def __call__(self, rgb: Rgb) -> Rgb:
         """The model's image, (height, width, 3) uint8; raises ImageError."""
-        return image.to_model(self._rectify(rgb), self._manifest.image)
+        return image.to_model(self._rectify(rgb), self._spec)
 
     def goal(self, rgb: Rgb) -> Rgb:
         """As `__call__`, for a picture that shall be driven to: it must show something."""
         rectified = self._rectify(rgb)
-        image.check_goal(rectified, self._manifest)
-        return image.to_model(rectified, self._manifest.image)
+        image.check_goal(rectified, self._spec)
+        return image.to_model(rectified, self._spec)
