@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from foresight.learning.calibrate import _lasting, _scale, per_minute_threshold
+from foresight.bundle.manifest import Calibration, Scale
+from foresight.learning.calibrate import _lasting, _no_lower, _scale, per_minute_threshold
 
 MINUTE = 600  # frames
 
@@ -46,3 +47,19 @@ def test_means_do_not_reach_across_episodes() -> None:
     episode = np.array([0, 0, 0, 0, 1, 1, 1])
     np.testing.assert_allclose(_lasting(score, episode, 3), [0, 0, 10])
     np.testing.assert_allclose(_lasting(score[:2], episode[:2], 5), [0])
+
+
+def test_a_new_home_never_alarms_below_the_bundle_it_came_from() -> None:
+    def told(alarm: float) -> Calibration:
+        scale = Scale(usual=0.0, alarm=alarm)
+        return Calibration(
+            latent_surprise=scale,
+            no_effect=scale,
+            twist_surprise=Scale(usual=0.0, alarm=5.0),
+            twist_spread=(0.1, 0.1),
+            arrived_gap=0.3,
+        )
+
+    raised = _no_lower(told(2.0), told(7.0))
+    assert (raised.latent_surprise.alarm, raised.no_effect.alarm) == (7.0, 7.0)
+    assert _no_lower(told(9.0), told(7.0)) == told(9.0)

@@ -61,12 +61,20 @@ def encode_all(model: WorldModel, image: Pictures, batch: int = 512) -> Tensor:
 
 
 def calibrate(
-    model: WorldModel, drives: Drives, count: int = 3000, seed: int = 5
+    model: WorldModel,
+    drives: Drives,
+    parent: Calibration | None = None,
+    count: int = 3000,
+    seed: int = 5,
 ) -> tuple[Calibration, Quality]:
     """Measure on held-out drives, and correct the model's own probabilities there.
 
     Expected error and collision probability are brought into agreement with what happened (a shift
     of the one, Platt scaling of the other), in place; thresholds and figures come after that.
+
+    Args:
+        parent: of the bundle that training started from. Surprise never alarms below it: what
+            comes once in a hundred minutes, the few that are held out in a new home do not show.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -74,7 +82,7 @@ def calibrate(
         _agree_with_outcomes(model, drives, latent)
         quality = _measure_quality(model, drives, latent, count, generator)
         calibration = _measure_thresholds(model, drives, latent, generator)
-    return calibration, quality
+    return _no_lower(calibration, parent) if parent else calibration, quality
 
 
 def _agree_with_outcomes(model: WorldModel, drives: Drives, latent: Tensor) -> None:
@@ -159,6 +167,15 @@ def _measure_thresholds(
         twist_spread=twist_spread,
         arrived_gap=_arrived_gap(model, drives, latent, generator),
     )
+
+
+def _no_lower(calibration: Calibration, parent: Calibration) -> Calibration:
+    """The same, with no alarm below the parent's."""
+    raised = {}
+    for name in ("latent_surprise", "no_effect", "twist_surprise"):
+        own, floor = getattr(calibration, name), getattr(parent, name)
+        raised[name] = own.model_copy(update={"alarm": max(own.alarm, floor.alarm)})
+    return calibration.model_copy(update=raised)
 
 
 def _lasting(score: np.ndarray, episode: np.ndarray, ticks: int) -> np.ndarray:

@@ -102,7 +102,8 @@ def train(
     teacher = build_teacher(model, drives, latent, seed=seed)
     train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
     train_policy(model, drives, latent, distance_steps // 4, seed=seed)
-    calibration, quality = calibrate(model, held)
+    parent = bundle.load(start).manifest.calibration if start else None
+    calibration, quality = calibrate(model, held, parent)
     training: dict[str, str | int | float] = {
         "frames": len(drives),
         "steps": steps,
