@@ -417,8 +417,8 @@ def _listed(topics: Sequence[_Topic]) -> str:
 # From messages to frames
 
 
-def _pixels(message: Any) -> Rgb:
-    """Of a sensor_msgs/Image or CompressedImage; raises ImageError."""
+def _decoded(message: Any) -> Rgb:
+    """The pixels of a sensor_msgs/Image or CompressedImage; raises ImageError."""
     if hasattr(message, "encoding"):
         m = message
         return image.decode(m.data, m.width, m.height, m.step, m.encoding)
@@ -507,7 +507,7 @@ class _Feed:
 
     def _pixels(self, message: Any) -> Rgb | None:
         try:
-            return self._camera(_pixels(message))
+            return self._camera(_decoded(message))
         except ImageError as error:
             self._tally.dropped["pictures that cannot be used"] += 1
             self._tally.unusable = self._tally.unusable or str(error)

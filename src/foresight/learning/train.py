@@ -89,6 +89,7 @@ def train(
     used = [file for file in files if file not in kept]
     if not used:
         raise TrainingError(f"{data}: every episode is held out; collect more")
+    parent = bundle.load(start).manifest.calibration if start else None
     drives = Drives(used)
     started = time.perf_counter()
     held = Drives(kept)
@@ -102,7 +103,6 @@ def train(
     teacher = build_teacher(model, drives, latent, seed=seed)
     train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
     train_policy(model, drives, latent, distance_steps // 4, seed=seed)
-    parent = bundle.load(start).manifest.calibration if start else None
     calibration, quality = calibrate(model, held, parent)
     training: dict[str, str | int | float] = {
         "frames": len(drives),

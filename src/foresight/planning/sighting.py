@@ -40,9 +40,9 @@ class GoalSight:
         noise = _NOISE_M + _NOISE_PER_M * math.hypot(*about[:2]) + _NOISE_PER_RAD * abs(about[2])
         before, new = keep * self._precision, (close + 1e-6) / noise**2
         change = seen - self.pose
-        change[2] = _wrap(change[2])
+        change[2] = math.remainder(change[2], math.tau)
         self.pose = self.pose + new / (before + new) * change
-        self.pose[2] = _wrap(self.pose[2])
+        self.pose[2] = math.remainder(self.pose[2], math.tau)
         self._precision = before + new
         self._views = keep * self._views + 1
         self.trust += (close - self.trust) / self._views
@@ -54,9 +54,5 @@ class GoalSight:
         y = self.pose[1] - way * math.sin(turn / 2)
         cos, sin = math.cos(turn), math.sin(turn)
         self.pose = np.array(
-            [cos * x + sin * y, cos * y - sin * x, _wrap(float(self.pose[2] - turn))]
+            [cos * x + sin * y, cos * y - sin * x, math.remainder(self.pose[2] - turn, math.tau)]
         )
-
-
-def _wrap(angle: float) -> float:
-    return math.remainder(angle, 2 * math.pi)
