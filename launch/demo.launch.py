@@ -37,6 +37,12 @@ def generate_launch_description() -> LaunchDescription:
                 description="YAML file of the robot profile.",
             ),
             DeclareLaunchArgument(
+                "use_composition",
+                default_value="false",
+                choices=["true", "false"],
+                description="Run the stack's nodes in one process.",
+            ),
+            DeclareLaunchArgument(
                 "goal_timeout", default_value="90.0", description="Time for one goal, s."
             ),
             DeclareLaunchArgument(
@@ -54,7 +60,9 @@ def generate_launch_description() -> LaunchDescription:
             ),
             _included(
                 "foresight",
-                shared | {"bundle": LaunchConfiguration("bundle"), "use_sim_time": "true"},
+                shared
+                | {name: LaunchConfiguration(name) for name in ("bundle", "use_composition")}
+                | {"use_sim_time": "true"},
             ),
             Node(
                 package="foresight_sim",

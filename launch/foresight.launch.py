@@ -4,17 +4,22 @@ from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition, UnlessCondition
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.parameter_descriptions import ParameterFile
 
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["true", "false"]
 
-# In the order of bring-up: every node finds what it listens to.
-NODES = ("perception", "world_model", "planning", "actuation")
-MODELS = {"perception", "world_model", "planning"}
-PROFILES = {"perception", "planning", "actuation"}
+EXECUTABLES = {
+    "perception": "foresight_perception",
+    "world_model": "foresight_world_model",
+    "planning": "foresight_planning",
+    "actuation": "foresight_actuation",
+    "lifecycle_manager": "foresight_lifecycle",
+}
+"""The package of each; a node has the name of its executable."""
 
 
 def _arguments() -> list[DeclareLaunchArgument]:
@@ -53,7 +58,13 @@ def _arguments() -> list[DeclareLaunchArgument]:
             "use_respawn",
             default_value="false",
             choices=FLAGS,
-            description="Start a node again that died.",
+            description="Start a process again that died.",
+        ),
+        DeclareLaunchArgument(
+            "use_composition",
+            default_value="false",
+            choices=FLAGS,
+            description="Run all nodes in one process.",
         ),
         DeclareLaunchArgument(
             "log_level",
@@ -73,49 +84,35 @@ def _check_params_file(context: LaunchContext) -> None:
         )
 
 
-def _node(name: str, package: str, *parameters: object) -> Node:
+def _process(package: str, executable: str, **which: object) -> Node:
+    """One node or all of them: they get the same parameters, which are sorted by node."""
     return Node(
         package=package,
-        executable=name,
-        name=name,
+        executable=executable,
         namespace=LaunchConfiguration("namespace"),
-        parameters=[*parameters, {"use_sim_time": _flag("use_sim_time")}],
+        parameters=[
+            LaunchConfiguration("params_file"),
+            ParameterFile(ROOT / "launch" / "arguments.yaml", allow_substs=True),
+        ],
         arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
         respawn=LaunchConfiguration("use_respawn"),
         respawn_delay=1.0,
         output="screen",
+        **which,
     )
-
-
-def _flag(name: str) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(name), value_type=bool)
-
-
-def _text(name: str) -> ParameterValue:
-    return ParameterValue(LaunchConfiguration(name), value_type=str)
-
-
-def _stack_node(name: str) -> Node:
-    files = {}
-    if name in MODELS:
-        files["bundle"] = _text("bundle")
-    if name in PROFILES:
-        files["robot"] = _text("robot")
-    return _node(name, f"foresight_{name}", LaunchConfiguration("params_file"), files)
 
 
 def generate_launch_description() -> LaunchDescription:
     """The four nodes and the lifecycle manager, all in one namespace."""
-    manager = {
-        "node_names": list(NODES),
-        "autostart": _flag("autostart"),
-        "respawn": _flag("use_respawn"),
-    }
+    composed = LaunchConfiguration("use_composition")
     return LaunchDescription(
         [
             *_arguments(),
             OpaqueFunction(function=_check_params_file),
-            *[_stack_node(name) for name in NODES],
-            _node("lifecycle_manager", "foresight_lifecycle", manager),
+            _process("foresight_bringup", "stack", condition=IfCondition(composed)),
+            *[
+                _process(package, name, name=name, condition=UnlessCondition(composed))
+                for name, package in EXECUTABLES.items()
+            ],
         ]
     )

@@ -377,7 +377,7 @@ def make():
     print("up", flush=True)
     return node
 
-code = run(make, ["--ros-args", "-p", "file:=x"])
+code = run(make, args=["--ros-args", "-p", "file:=x"])
 print("down", flush=True)
 sys.exit(code)
 """

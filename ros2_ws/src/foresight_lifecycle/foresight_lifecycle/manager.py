@@ -6,27 +6,23 @@ for one transition at a time. It never waits in a callback.
 
 from __future__ import annotations
 
-import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-import rclpy
 from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from foresight_interfaces.msg import Heartbeat
-from foresight_node import ERROR, Health
+from foresight_node import ERROR, Health, run
 from foresight_node.messages import LATCHED
 
 PERIOD_S = 0.1
@@ -139,10 +135,12 @@ class LifecycleManager(Node):
         self._floor, self._next = floor, then
         self._enter(Phase.STOPPING)
 
-    @property
-    def idle(self) -> bool:
-        """True when nothing is running and nothing is under way."""
-        return self._phase in (Phase.DOWN, Phase.FAILED, Phase.WAITING)
+    def end(self, spin_once: Callable[[float], None]) -> None:
+        """Take all nodes down, as far as they answer in time; see `foresight_node.Runnable`."""
+        self.stop(UNCONFIGURED, Phase.DOWN)
+        give_up_s = time.monotonic() + QUIT_LIMIT_S
+        while self._phase is not Phase.DOWN and time.monotonic() < give_up_s:
+            spin_once(PERIOD_S)
 
     # ---- parameters ----
 
@@ -334,25 +332,4 @@ class LifecycleManager(Node):
 
 
 def main() -> int:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    signals: list[int] = []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _frame: signals.append(received))
-    try:
-        manager = LifecycleManager()
-    except (ValueError, ParameterException) as error:
-        rclpy.logging.get_logger("lifecycle_manager").fatal(str(error))
-        rclpy.try_shutdown()
-        return 1
-    executor = SingleThreadedExecutor()
-    executor.add_node(manager)
-    while not signals:
-        executor.spin_once(timeout_sec=PERIOD_S)
-    manager.stop(UNCONFIGURED, Phase.DOWN)
-    give_up_s = time.monotonic() + QUIT_LIMIT_S
-    while not manager.idle and time.monotonic() < give_up_s:
-        executor.spin_once(timeout_sec=PERIOD_S)
-    executor.shutdown()
-    manager.destroy_node()
-    rclpy.try_shutdown()
-    return 0
+    return run(LifecycleManager)

@@ -1,7 +1,7 @@
 """What every Foresight node shares."""
 
 from foresight_node.health import ERROR, OK, WARN, Health
-from foresight_node.node import ForesightNode, run
+from foresight_node.node import ForesightNode, Runnable, run
 from foresight_node.parameters import ParameterError, parameter
 from foresight_node.worker import Worker
 
@@ -12,6 +12,7 @@ __all__ = [
     "ForesightNode",
     "Health",
     "ParameterError",
+    "Runnable",
     "Worker",
     "parameter",
     "run",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from queue import SimpleQueue
+from typing import Any, Generic, Protocol, TypeVar
 
 import rclpy
 from lifecycle_msgs.msg import State, Transition
@@ -14,7 +16,9 @@ from lifecycle_msgs.srv import ChangeState
 from rclpy.action.server import RCLError
 from rclpy.clock import Clock, ClockType
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
@@ -200,6 +204,13 @@ class ForesightNode(LifecycleNode, Generic[P]):
         if self.lifecycle_state == State.PRIMARY_STATE_ACTIVE:
             self.trigger_deactivate()
 
+    def end(self, spin_once: Callable[[float], None]) -> None:
+        """See `Runnable`."""
+        self.leave_active()
+        for _ in range(FLUSHES):  # what deactivation had to answer, such as a goal's result
+            spin_once(0.005)
+        self.take_down()
+
     def take_down(self) -> None:
         """Walk to the state `finalized`, from wherever the node is."""
         self.leave_active()
@@ -277,38 +288,80 @@ def _core(qos: QoSProfile) -> QoSProfile:
     return QoSProfile(depth=1, reliability=qos.reliability, durability=qos.durability)
 
 
-def run(make_node: Callable[[], ForesightNode[Any]], args: list[str] | None = None) -> int:
-    """Spin a node until SIGINT or SIGTERM, then take it down in order.
+class Runnable(Protocol):
+    """A node that `run` can run, made of rclpy's `Node`."""
+
+    def end(self, spin_once: Callable[[float], None]) -> None:
+        """Come to a good end; `spin_once(timeout_s)` answers what others ask meanwhile."""
+
+    def destroy_node(self) -> None: ...
+    def get_logger(self) -> RcutilsLogger: ...
+    def get_name(self) -> str: ...
+
+
+def run(*makers: Callable[[], Runnable], args: list[str] | None = None) -> int:
+    """Run nodes in this process until SIGINT or SIGTERM, then end them, the last one first.
+
+    Each node has an executor and a thread of its own, as if it had a process of its own: one that
+    blocks, to load a bundle or to brake, holds up no other. An error that one of them did not
+    expect ends them all.
 
     Returns:
-        The process's exit code: 0 after a signal, 1 after an error that the node did not expect.
+        The process's exit code: 0 after a signal, 1 after an error.
     """
-    # rclpy's own handlers would end the context before the node could say that it stops.
+    # rclpy's own handlers would end the context before the nodes could say that they stop.
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
-    signals: list[int] = []
+    codes: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe where a handler interrupts it
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _frame: signals.append(received))
-    node = make_node()
-    executor = SingleThreadedExecutor()
-    executor.add_node(node)
-    code = 0
+        signal.signal(number, lambda _number, _frame: codes.put(0))
     try:
-        while not signals:  # the heartbeat ends every wait within its period
-            executor.spin_once()
-    except ExternalShutdownException:
-        pass
-    except Exception:
-        node.get_logger().fatal("unexpected error, shutting down:\n" + traceback.format_exc())
-        code = 1
-    try:
-        node.leave_active()
-        for _ in range(FLUSHES):  # what deactivation had to answer, such as a goal's result
-            executor.spin_once(timeout_sec=0.005)
-        node.take_down()
-        executor.shutdown()
-        node.destroy_node()
+        nodes = [make() for make in makers]
+    except (ValueError, ParameterException) as error:  # an answer to bad input: no traceback
+        rclpy.logging.get_logger("foresight").fatal(str(error))
         rclpy.try_shutdown()
-    except Exception:
-        print(traceback.format_exc(), file=sys.stderr)
-        code = 1
+        return 1
+    threads = [_Thread(node, codes) for node in nodes]
+    for thread in threads:
+        thread.start()
+    code = codes.get()  # of a signal, or of a node that ended by itself
+    for thread in reversed(threads):
+        thread.end()
+        code = max(code, thread.code)
+    rclpy.try_shutdown()
     return code
+
+
+class _Thread(threading.Thread):
+    """Spins one node, and ends it when told to or after an error; `code` is as in `run`."""
+
+    def __init__(self, node: Runnable, codes: SimpleQueue[int]) -> None:
+        super().__init__(name=node.get_name())
+        self.code = 0
+        self._node, self._codes = node, codes
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(node)
+        self._told = False
+
+    def end(self) -> None:
+        """Have the node end; returns when it has."""
+        self._told = True
+        self.join()
+
+    def run(self) -> None:
+        try:
+            while not self._told:  # each node has a timer that ends the wait soon
+                self._executor.spin_once()
+        except ExternalShutdownException:
+            pass
+        except Exception:
+            text = f"unexpected error, shutting down:\n{traceback.format_exc()}"
+            self._node.get_logger().fatal(text)
+            self.code = 1
+        try:
+            self._node.end(self._executor.spin_once)
+            self._executor.shutdown()
+            self._node.destroy_node()
+        except Exception:
+            print(traceback.format_exc(), file=sys.stderr)
+            self.code = 1
+        self._codes.put(self.code)
