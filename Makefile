@@ -30,7 +30,7 @@ train: setup-dev ## the shipped model anew: drive home 0, learn, export to model
 	@for suite in near room; do $(foresight) evaluate --bundle models/apartment --suite $$suite \
 		--episodes $(EPISODES) --json results/train/$$suite.json; done
 
-bench: setup ## speed, beside the physical limit of each part, in results/bench.json
+bench: setup-dev ## speed, beside the physical limit of each part, in results/bench.json
 	@$(foresight) bench --what all --json results/bench.json
 
 lint: setup-dev ## ruff, mypy, hadolint

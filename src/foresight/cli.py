@@ -245,20 +245,33 @@ def evaluate(
 @app.command()
 def bench(
     what: Annotated[
-        Literal["all", "plan", "encode", "sim"], typer.Option(help="What to time.")
+        Literal["all", "plan", "encode", "loop", "sim", "train"],
+        typer.Option(help="What to time; loop: the whole graph, from image to command."),
     ] = "all",
     bundle: Annotated[Path, typer.Option(help="Bundle to time.")] = APARTMENT,
+    threads: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of one plan, one encoding [default: what the nodes use]."),
+    ] = None,
+    composed: Annotated[
+        bool, typer.Option("--composed", help="The loop's nodes share one process.")
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
     """Time the parts, each beside the limit that this machine sets."""
-    from foresight.bench import bench
+    from foresight.bench import LIMITS, bench
+    from foresight.bench.show import ProgressLine, tables
 
+    progress = ProgressLine()
     with _one_sentence("bench"):
-        figures = bench(what, bundle, robot)
+        try:
+            figures = bench(what, bundle, robot, threads, composed, say=progress)
+        finally:
+            progress.clear()
         _write_json(json, figures)
-        for name, values in figures.items():
-            console.print(f"{name}: " + ", ".join(f"{k} {v:.3g}" for k, v in values.items()))
+        for table in tables(figures, LIMITS):
+            console.print(table)
 
 
 @bundle_app.command("verify")

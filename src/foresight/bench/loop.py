@@ -1,0 +1,191 @@
+"""The whole graph: the demonstration is driven, and watched from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from foresight.bench.usage import Meter
+from foresight.sim import report
+from foresight.workspace import find_workspace, launch_environment
+
+LOG = "launch.log"
+LAUNCH = "launch"
+BESIDE = (LAUNCH, "sim", "demo_client")
+"""Processes that a robot does not have."""
+_STOP_S = 20.0  # for the launch to bring everything down, before it is killed
+_GOAL = re.compile(r"^\[demo_client(?:-\d+)?\] (goal (\d+)/(\d+) .*)$")
+_FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")
+
+
+class LoopError(RuntimeError):
+    """The loop could not be measured; the message is one sentence."""
+
+
+def loop(
+    bundle: Path, robot: Path, limit_ms: float, composed: bool, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Drive the demonstration's goals.
+
+    Args:
+        limit_ms: what encoding and planning take by themselves.
+        composed: the nodes share one process.
+        say: takes a line of progress.
+
+    Returns:
+        p50_ms, p95_ms from image to command; cores and MB of the stack; and of each `nodes`.
+
+    Raises:
+        LoopError: the graph did not come up or broke down.
+        WorkspaceError: it is not built.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="foresight-bench-"))
+    arguments = {"bundle": str(bundle.resolve()), "robot": str(robot.resolve())}
+    arguments |= {"results": str(folder), "progress_period": "1.0"}
+    arguments |= {"use_composition": "true"} if composed else {}
+    try:
+        say("loop: starting the graph")
+        with _launched(arguments) as process:
+            meter = Meter(process.pid, LAUNCH)
+            assert process.stdout is not None
+            with (folder / LOG).open("w", encoding="utf-8") as log:
+                _watch(process.stdout, log, meter, say)
+        figures = summary(_report(folder), meter.usage(), limit_ms)
+    except LoopError as error:
+        raise LoopError(
+            f"the loop was not measured: {error}; all output is in {folder / LOG}"
+        ) from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+    return figures
+
+
+def summary(
+    content: dict[str, Any], usage: dict[str, dict[str, float]], limit_ms: float
+) -> dict[str, Any]:
+    """What a report and the processes' usage say of the loop.
+
+    The report has percentiles of each goal; here they are averaged, weighted by time.
+
+    Raises:
+        LoopError: no goal was driven to.
+    """
+
+    def mean(key: str, percentile: str) -> float:
+        goals = [goal for goal in content["goals"] if goal[key][percentile] is not None]
+        seconds = sum(goal["seconds"] for goal in goals)
+        if not seconds:
+            raise LoopError(f"the report has no {key}")
+        return sum(goal["seconds"] * goal[key][percentile] for goal in goals) / seconds
+
+    p50_ms = mean("image_to_command_ms", "p50")
+    stack = [use for name, use in usage.items() if name not in BESIDE]
+    return {
+        "p50_ms": p50_ms,
+        "p95_ms": mean("image_to_command_ms", "p95"),
+        "limit_ratio": limit_ms / p50_ms,
+        "limit_ms": limit_ms,
+        "plan_p50_ms": mean("plan_ms", "p50"),
+        "plan_p95_ms": mean("plan_ms", "p95"),
+        "stack_cores": sum(use["cores"] for use in stack),
+        "stack_mb": sum(use["pss_mb"] for use in stack),
+        "goals_reached": content["goals_reached"],
+        "seconds": sum(goal["seconds"] or 0.0 for goal in content["goals"]),
+        "real_time_factor": content["real_time_factor"],
+        "nodes": usage,
+    }
+
+
+def _watch(lines: IO[str], log: IO[str], meter: Meter, say: Callable[[str], None]) -> None:
+    """Measure from the client's first word on the first goal to its last on the last one."""
+    driving = False
+    for line in lines:
+        log.write(line)
+        log.flush()
+        told = _GOAL.match(line)
+        if told is None:
+            continue
+        words, goal, goals = told.groups()
+        over = " reached after " in words or " missed after " in words
+        if not driving and not over and goal == "1":
+            driving = True
+            meter.begin()
+        elif driving:
+            meter.sample()
+        driving = driving and not (over and goal == goals)
+        say(f"loop: {words}")
+
+
+def _report(folder: Path) -> dict[str, Any]:
+    """The client's report, or why there is none."""
+    try:
+        content = report.load(folder)
+    except ValueError:
+        output = (folder / LOG).read_text().splitlines()
+        faults = [line.strip() for line in output if _FAULT.search(line)]
+        reason = faults[0] if faults else "the demonstration ended without a report"
+        raise LoopError(reason) from None
+    if content["failure"] is not None:
+        raise LoopError(content["failure"])
+    return content
+
+
+@contextmanager
+def _launched(arguments: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """The demonstration under way; whatever happens, it is brought down in the end."""
+    file = find_workspace().parent / "launch" / "demo.launch.py"
+    command = [sys.executable, "-P", "-m", "foresight.workspace", "--", str(file)]
+    command += [f"{name}:={value}" for name, value in arguments.items()]
+    environment = launch_environment() | {
+        "PYTHONUNBUFFERED": "1",
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_DOMAIN_ID": str(
+            1 + os.getpid() % 100
+        ),  # whatever else runs is neither heard nor moved
+    }
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    process = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        start_new_session=True,  # Ctrl-C reaches the launch from here only
+    )
+    try:
+        yield process
+    finally:
+        _stop(process)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """End the launch and all that it started, if it still runs."""
+    if process.poll() is not None:
+        return
+    started = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=_STOP_S)  # reads on: a full pipe would stop the launch
+    except BaseException as error:
+        for one in [process, *started]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise

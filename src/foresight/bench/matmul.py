@@ -1,0 +1,77 @@
+"""The best rate of a matrix product on this machine: what a network's arithmetic is held against.
+
+Rates are millions of floating-point operations a millisecond. This file is also run by itself, in
+a process of its own: BLAS takes its number of threads when it is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import torch
+
+_MEASURE_S = 1.0
+_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
+
+
+def cpu_rate(threads: int) -> float:
+    """Of float32 products on so many threads."""
+    environment = os.environ | dict.fromkeys(_VARIABLES, str(threads))
+    command = [sys.executable, "-P", __file__]
+    result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
+    return float(result.stdout)
+
+
+def torch_rate(device: torch.device, *kinds: torch.dtype) -> float:
+    """Of PyTorch's products, the best of these kinds of number, on the threads that it uses."""
+    import torch
+
+    allowed = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True  # as ONNX Runtime does
+    try:
+        return max(_torch_rate(device, kind) for kind in kinds)
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = allowed
+
+
+def _torch_rate(device: torch.device, kind: torch.dtype) -> float:
+    import torch
+
+    on_gpu = device.type == "cuda"
+    size = 8192 if on_gpu else 1536
+    a = torch.randn(size, size, device=device).to(kind)
+
+    def multiply() -> None:
+        a @ a
+        if on_gpu:
+            torch.cuda.synchronize(device)
+
+    return _best(multiply, size)
+
+
+def _best(multiply: Callable[[], object], size: int) -> float:
+    """The quickest of many: on a busy machine most of them are interrupted."""
+    multiply()
+    best, until = np.inf, time.perf_counter() + _MEASURE_S
+    while time.perf_counter() < until:
+        started = time.perf_counter()
+        multiply()
+        best = min(best, time.perf_counter() - started)
+    return float(2 * size**3 / 1e9 / best)
+
+
+def _numpy_rate(size: int = 768) -> float:
+    a = np.random.default_rng(0).standard_normal((size, size)).astype(np.float32)
+    return _best(lambda: a @ a, size)
+
+
+if __name__ == "__main__":
+    print(_numpy_rate())
