@@ -14,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,12 @@ def timed(call: Callable[[], object]) -> Timing:
     return time.perf_counter() - clock, time.process_time() - processor
 
 
-def measure(bundle: Bundle, peer: Peer, threads: list[int], rounds: int) -> Samples:
-    """Ours some times, theirs once, ours again, theirs once with more iterations; and so on."""
+def measure(bundle: Bundle, peer: Peer, threads: list[int], rounds: int) -> Iterator[Samples]:
+    """Ours some times, theirs once, ours again, theirs once with more iterations; and so on.
+
+    Yields:
+        after each round all that was timed so far.
+    """
     calls = {count: ours(bundle, count) for count in threads}
     samples: Samples = {}
     for count in threads:  # warm up
@@ -158,7 +162,7 @@ def measure(bundle: Bundle, peer: Peer, threads: list[int], rounds: int) -> Samp
                     f"round {turn + 1}/{rounds}, threads {count}: ours {1e3 * times[-1][0]:.0f} ms,"
                     f" LeWM with {iterations} iterations {theirs[0]:.1f} s"
                 )
-    return samples
+        yield samples
 
 
 def figures(samples: Samples) -> list[dict[str, str | float]]:
@@ -188,16 +192,16 @@ def main() -> None:
         parser.error("--threads and --rounds must be at least 1")
     try:
         bundle, peer = bundles.load(given.bundle), Peer(environment(given.environment.resolve()))
+        report = {"cores": cores, "load_before": os.getloadavg()[0], "lewm": peer.about}
+        report |= {"foresight": bundle.manifest.planner.model_dump()}
+        given.json.parent.mkdir(parents=True, exist_ok=True)
         try:
-            load = [os.getloadavg()[0]]
-            rows = figures(measure(bundle, peer, given.threads, given.rounds))
-            load.append(os.getloadavg()[0])
+            for samples in measure(bundle, peer, given.threads, given.rounds):
+                rows = figures(samples)
+                report |= {"load_after": os.getloadavg()[0], "figures": rows}
+                given.json.write_text(json.dumps(report, indent=2) + "\n")
         finally:
             peer.close()
-        planner = bundle.manifest.planner.model_dump()
-        report = {"figures": rows, "foresight": planner, "lewm": peer.about, "load": load}
-        given.json.parent.mkdir(parents=True, exist_ok=True)
-        given.json.write_text(json.dumps(report | {"cores": cores}, indent=2) + "\n")
     except (ValueError, OSError, RuntimeError) as error:
         sys.exit(f"lewm: {error}")
     except KeyboardInterrupt:
@@ -206,7 +210,8 @@ def main() -> None:
     for row in rows:
         table.add_row(*(f"{v:.1f}" if isinstance(v, float) else str(v) for v in row.values()))
     console.print(table)
-    console.print(f"load before {load[0]:.1f}, after {load[1]:.1f}; {given.json}")
+    load = f"{report['load_before']:.1f} before, {report['load_after']:.1f} after"
+    console.print(f"load of the machine {load}; {given.json}")
 
 
 if __name__ == "__main__":
