@@ -191,9 +191,14 @@ def test_every_node_has_the_parameters_that_it_has_in_a_process_of_its_own(bench
     assert found["actuation"]["plan_timeout_s"].double_value == 2.0
     assert found["lifecycle_manager"]["heartbeat_timeout_s"].double_value == 3.0
     assert not found["lifecycle_manager"]["autostart"].bool_value
-    names = bench.peer.get_node_names_and_namespaces()
     for namespace in ("/apart", "/together"):
-        assert sorted(name for name, place in names if place == namespace) == sorted(NODES)
+        bench.wait_for(lambda there=namespace: names(bench, there) == sorted(NODES))
+
+
+def names(bench: Bench, namespace: str) -> list[str]:
+    """Of the nodes there, as far as they are discovered."""
+    nodes = bench.peer.get_node_names_and_namespaces()
+    return sorted(name for name, place in nodes if place == namespace)
 
 
 @pytest.mark.launch(fixture=composed)

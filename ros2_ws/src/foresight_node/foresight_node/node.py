@@ -336,7 +336,7 @@ class _Thread(threading.Thread):
 
     def __init__(self, node: Runnable, codes: SimpleQueue[int]) -> None:
         super().__init__(name=node.get_name())
-        self.code = 0
+        self.code = 1  # until the node has come to a good end
         self._node, self._codes = node, codes
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(node)
@@ -349,6 +349,18 @@ class _Thread(threading.Thread):
 
     def run(self) -> None:
         try:
+            code = self._spin()
+            self._node.end(self._executor.spin_once)
+            self._executor.shutdown()
+            self._node.destroy_node()
+            self.code = code
+        except Exception:
+            print(traceback.format_exc(), file=sys.stderr)
+        finally:
+            self._codes.put(self.code)
+
+    def _spin(self) -> int:
+        try:
             while not self._told:  # each node has a timer that ends the wait soon
                 self._executor.spin_once()
         except ExternalShutdownException:
@@ -356,12 +368,5 @@ class _Thread(threading.Thread):
         except Exception:
             text = f"unexpected error, shutting down:\n{traceback.format_exc()}"
             self._node.get_logger().fatal(text)
-            self.code = 1
-        try:
-            self._node.end(self._executor.spin_once)
-            self._executor.shutdown()
-            self._node.destroy_node()
-        except Exception:
-            print(traceback.format_exc(), file=sys.stderr)
-            self.code = 1
-        self._codes.put(self.code)
+            return 1
+        return 0
