@@ -245,7 +245,7 @@ def test_plans_keep_the_limits_of_the_bundle(model: Bundle) -> None:
     for k in range(20):
         navigator.set_goal(rng.standard_normal(192))
         step = navigator.update(k * 0.3, 3 * rng.standard_normal(192), STANDING)
-        assert step.actions.shape == (model.manifest.horizon, len(action.names))
+        assert step.actions.shape == (model.manifest.planner.horizon, len(action.names))
         assert (step.actions >= np.array(action.low) - 1e-6).all()
         assert (step.actions <= np.array(action.high) + 1e-6).all()
         assert (step.energy >= 0).all() and step.eta_s >= 0

@@ -269,7 +269,7 @@ def bundle_verify(bundle: BundleDir) -> None:
     with _one_sentence("bundle verify"):
         loaded = bundles.load(bundle)
         for graph in loaded.manifest.graphs:
-            providers = loaded.session(graph).get_providers()
+            providers = loaded.session(graph).providers
             console.print(f"{graph}: intact, runs on {providers[0]}")
 
 
