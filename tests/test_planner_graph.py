@@ -5,8 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
+import onnxruntime as ort
 import pytest
 import torch
+from onnx import numpy_helper
+from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from foresight import bundle
 from foresight.bundle import Bundle, BundleError
@@ -58,6 +62,42 @@ def test_graph_and_reference_choose_the_same(model: Bundle, planner: str) -> Non
         expected = reference(inputs)
         for name in OUTPUTS:
             np.testing.assert_allclose(found[name], expected[name], atol=1e-4, err_msg=name)
+
+
+def test_half_precision_finds_a_plan_as_good(model: Bundle) -> None:
+    """As TensorRT may compute: plans differ less than those of other noise."""
+    half = ort.InferenceSession(in_half_precision(model).SerializeToString())
+    session, reference = model.session("planner"), ReferencePlanner(model)
+    rounding, luck = [], []
+    for seed in range(30):
+        inputs = situation(model, "planner", seed)
+        other = inputs | {"noise": situation(model, "planner", 100 + seed)["noise"]}
+        plans = [
+            session.run(["actions"], inputs)[0],
+            half.run(["actions"], inputs)[0],
+            session.run(["actions"], other)[0],
+        ]
+        full, rounded, another = (reference.evaluate(plan, inputs)[0][0] for plan in plans)
+        rounding.append(abs(rounded - full))
+        luck.append(abs(another - full))
+    assert np.mean(rounding) < 0.5 * np.mean(luck)
+
+
+def in_half_precision(loaded: Bundle) -> onnx.ModelProto:
+    """The planner with weights and arithmetic in half precision."""
+    model = onnx.load(loaded.path / "planner.onnx")
+    stored = {weight.name: weight for weight in model.graph.initializer}
+    nodes = []
+    for node in model.graph.node:
+        weight = stored.get(node.input[0]) if node.op_type == "Cast" else None
+        if weight is None:
+            nodes.append(node)
+        else:  # the converter wants weights in single precision
+            value = numpy_helper.to_array(weight).astype(np.float32)
+            weight.CopyFrom(numpy_helper.from_array(value, node.output[0]))
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return convert_float_to_float16(model, keep_io_types=True, op_block_list=["TopK"])
 
 
 def test_same_noise_same_plan(model: Bundle) -> None:

@@ -33,30 +33,36 @@ def names(options: list[tuple[str, dict[str, str]]]) -> list[str]:
 
 
 def test_the_fastest_provider_comes_first_and_cpu_last() -> None:
-    found = names(provider_options("auto", EVERYTHING, "d", True))
+    found = names(provider_options(Runtime(), EVERYTHING, "d", True))
     assert found == [PROVIDERS["tensorrt"], PROVIDERS["cuda"], PROVIDERS["cpu"]]
-    without = names(provider_options("auto", [PROVIDERS["cpu"], PROVIDERS["cuda"]], "d", True))
+    without = names(provider_options(Runtime(), [PROVIDERS["cpu"], PROVIDERS["cuda"]], "d", True))
     assert without == [PROVIDERS["cuda"], PROVIDERS["cpu"]]
 
 
 @pytest.mark.parametrize("wanted", list(PROVIDERS))
 def test_a_provider_that_is_asked_for_is_the_only_one_besides_cpu(wanted: str) -> None:
-    found = names(provider_options(wanted, EVERYTHING, "d", True))
+    found = names(provider_options(Runtime(wanted), EVERYTHING, "d", True))
     assert found == list(dict.fromkeys([PROVIDERS[wanted], PROVIDERS["cpu"]]))
 
 
 def test_only_static_graphs_are_captured() -> None:
     for static in (True, False):
-        options = dict(provider_options("auto", EVERYTHING, "d", static))
+        options = dict(provider_options(Runtime(), EVERYTHING, "d", static))
         assert options[PROVIDERS["cuda"]]["enable_cuda_graph"] == str(int(static))
         assert options[PROVIDERS["tensorrt"]]["trt_cuda_graph_enable"] == str(int(static))
 
 
+def test_half_precision_is_only_used_when_asked_for() -> None:
+    for half in (False, True):
+        options = dict(provider_options(Runtime(half=half), EVERYTHING, "d", True))
+        assert options[PROVIDERS["tensorrt"]]["trt_fp16_enable"] == str(int(half))
+
+
 def test_a_provider_that_is_not_there_is_refused_with_the_remedy() -> None:
     with pytest.raises(ProviderError, match="GPU=1"):
-        provider_options("cuda", ["CPUExecutionProvider"], "d", True)
+        provider_options(Runtime("cuda"), ["CPUExecutionProvider"], "d", True)
     with pytest.raises(ProviderError, match="choose one of auto, tensorrt, cuda, cpu"):
-        provider_options("npu", EVERYTHING, "d", True)
+        provider_options(Runtime("npu"), EVERYTHING, "d", True)
 
 
 def test_engines_of_other_graphs_versions_and_gpus_lie_apart(

@@ -34,11 +34,12 @@ class Runtime:
     """What sessions run on.
 
     provider: 'auto' takes the fastest that there is, and falls back; 'tensorrt', 'cuda' or 'cpu'
-    takes that one or fails. tell: is given a sentence before and after something that takes long,
-    such as building a TensorRT engine.
+    takes that one or fails. half: TensorRT may compute in half precision. tell: is given a sentence
+    before and after something that takes long, such as building a TensorRT engine.
     """
 
     provider: str = "auto"
+    half: bool = False
     tell: Callable[[str], object] = lambda _text: None
 
 
@@ -107,7 +108,9 @@ def is_static(session: ort.InferenceSession) -> bool:
     return all(isinstance(size, int) for entry in entries for size in entry.shape)
 
 
-_shared: WeakValueDictionary[tuple[str, str, int], ort.InferenceSession] = WeakValueDictionary()
+_shared: WeakValueDictionary[tuple[str, str, bool, int], ort.InferenceSession] = (
+    WeakValueDictionary()
+)
 _opening = threading.Lock()
 
 
@@ -123,7 +126,7 @@ def open_session(data: bytes, name: str, threads: int, runtime: Runtime, static:
     if static:
         return Session(_build(data, digest, name, threads, runtime, static))
     with _opening:
-        key = (digest, runtime.provider, threads)
+        key = (digest, runtime.provider, runtime.half, threads)
         shared = _shared.get(key)
         if shared is None:
             shared = _shared[key] = _build(data, digest, name, threads, runtime, static)
@@ -134,7 +137,7 @@ def _build(
     data: bytes, digest: str, name: str, threads: int, runtime: Runtime, static: bool
 ) -> ort.InferenceSession:
     available = ort.get_available_providers()
-    providers = provider_options(runtime.provider, available, digest, static)
+    providers = provider_options(runtime, available, digest, static)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -156,11 +159,12 @@ def _build(
     return session
 
 
-def provider_options(wanted: str, available: Sequence[str], digest: str, static: bool) -> _Options:
+def provider_options(
+    runtime: Runtime, available: Sequence[str], digest: str, static: bool
+) -> _Options:
     """Providers in the order of preference, each with its options; CPU always comes last.
 
     Args:
-        wanted: 'auto' or a key of PROVIDERS.
         available: what ONNX Runtime was built with.
         digest: of the graph, for the cache of TensorRT engines.
         static: whether all shapes are fixed, so that a CUDA graph can be captured.
@@ -168,6 +172,7 @@ def provider_options(wanted: str, available: Sequence[str], digest: str, static:
     Raises:
         ProviderError: unknown, or this build of ONNX Runtime lacks it.
     """
+    wanted = runtime.provider
     if wanted != "auto" and wanted not in PROVIDERS:
         raise ProviderError(
             f"provider '{wanted}' is unknown; choose one of auto, {', '.join(PROVIDERS)}"
@@ -187,6 +192,7 @@ def provider_options(wanted: str, available: Sequence[str], digest: str, static:
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(engine_cache(digest)),
             "trt_cuda_graph_enable": capture,
+            "trt_fp16_enable": str(int(runtime.half)),
         },
         # TF32 would round products to 10 bits, and elites would differ from the reference's.
         "cuda": lambda: {"enable_cuda_graph": capture, "use_tf32": "0"},
