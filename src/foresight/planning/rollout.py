@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from foresight.dynamics.networks import ACTION, LATENT, PairNetwork, Predictor
+from foresight.dynamics.networks import ACTION, PairNetwork, Predictor
 
 
 class Imagined(NamedTuple):
@@ -61,7 +61,7 @@ class Rollout(nn.Module):
             x = torch.addmm(enter, state, net.enter.weight.T)
             for block, gain, shift in zip(net.blocks, films[::2], films[1::2], strict=True):
                 x = x + block.out(torch.relu(block.linear(block.norm(x)) * gain + shift))
-            sizes = [LATENT, ACTION, 1, 1]
+            sizes = [latent.shape[1], ACTION, 1, 1]
             change, twist, logit, log_error = net.exit(torch.relu(x)).split(sizes, 1)
             state, bump = state + change, torch.sigmoid(logit)
             body = torch.cat([action + twist * net.scale[:ACTION], bump], 1)
