@@ -66,20 +66,20 @@ def trained(driven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of `trained`, with a planner that searches little."""
-    from foresight.bundle.manifest import ActionSpec, ImageSpec
+    """The bundle of `trained`, with planners that search little."""
+    from foresight.bundle.manifest import ActionSpec, ImageSpec, PlannerSpec
     from foresight.learning.export import export_bundle
     from foresight.learning.train import load_trained
-    from foresight.planning.optimiser import Settings
 
     folder = tmp_path_factory.mktemp("bundles") / "exported"
-    settings = Settings(samples=16, proposals=8, iterations=2, horizon=4, elites=4)
+    small = PlannerSpec(samples=16, proposals=8, iterations=3, horizon=4, elites=4, kept=2)
+    least = small.model_copy(update={"iterations": 1})
     export_bundle(
         load_trained(trained),
         folder,
         image=ImageSpec(),
         action=ActionSpec(),
-        settings=settings,
+        planners={"planner": small, "fast": least},
         robot="homebot",
     )
     return folder

@@ -30,6 +30,9 @@ HORIZON = 4
 SPEED = 0.2
 FLOAT = TensorProto.FLOAT
 IMAGE = ImageSpec(width=80, height=60, hfov_deg=90.0)
+SEARCH = PlannerSpec(
+    samples=2, proposals=1, iterations=1, horizon=HORIZON, elites=1, kept=0, obstacles=8
+)
 
 
 def write(folder: Path) -> Path:
@@ -58,7 +61,7 @@ def write_graphs(folder: Path, models: dict[str, onnx.ModelProto], latent_size: 
         image=IMAGE,
         action=ActionSpec(),
         latent_size=latent_size,
-        planner=PlannerSpec(samples=2, iterations=1, horizon=HORIZON, elites=1),
+        planners={"planner": SEARCH},
         graphs=graphs,
         calibration=Calibration(
             latent_surprise=Scale(usual=0.0, alarm=0.01),
@@ -203,6 +206,8 @@ def _planner() -> onnx.ModelProto:
             value("goal_pose", 1, 3),
             value("trust", 1),
             value("obstacles", 8, 2),
+            value("committed", 1, 2),
+            value("delay", 1),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
             value("noise", 1, 1, HORIZON, 2),

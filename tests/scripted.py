@@ -140,6 +140,8 @@ def _planner() -> onnx.ModelProto:
             value("goal_pose", 1, 3),
             value("trust", 1),
             value("obstacles", 8, 2),
+            value("committed", 1, 2),
+            value("delay", 1),
             value("warm_start", 1, HORIZON, 2),
             value("proposals", 1, HORIZON, 2),
             value("noise", 1, 1, HORIZON, 2),

@@ -55,10 +55,10 @@ def refusal(folder: Path, graph: str | None = None) -> str:
 def test_whole_bundle_says_what_it_holds(passthrough: Path) -> None:
     loaded = bundle.load(passthrough)
     assert loaded.manifest.latent_size == 3
-    assert loaded.manifest.horizon == follow.HORIZON
+    assert loaded.manifest.planner.horizon == follow.HORIZON
     assert loaded.digest == hashlib.sha256((passthrough / "manifest.yaml").read_bytes()).hexdigest()
     for graph in GRAPHS:
-        assert loaded.session(graph).get_inputs()
+        assert loaded.session(graph).inputs
 
 
 def test_bundle_may_be_named_by_text(passthrough: Path) -> None:
@@ -166,7 +166,7 @@ def test_wrong_value_is_named(folder: Path, key: str, value: object) -> None:
     assert f"'{key}" in refusal(folder)
 
 
-@pytest.mark.parametrize("key", ["latent_size", "graphs", "action", "calibration", "planner"])
+@pytest.mark.parametrize("key", ["latent_size", "graphs", "action", "calibration", "planners"])
 def test_missing_key_is_named(folder: Path, key: str) -> None:
     edit(folder, lambda content: content.pop(key))
     assert f"'{key}'" in refusal(folder)
@@ -208,9 +208,9 @@ def replace_encoder(folder: Path, graph: ModelProto) -> None:
         ("dynamics", {"latent_size": 4}, "latent"),
         ("dynamics", {"proprioception": ["linear_mps", "angular_radps"]}, "proprioception"),
         ("planner", {"latent_size": 4}, "latent"),
-        ("planner", {"planner": {"horizon": 5}}, "warm_start"),
-        ("planner", {"planner": {"iterations": 3}}, "noise"),
-        ("planner", {"planner": {"samples": 9}}, "noise"),
+        ("planner", {"planners": {"planner": {"horizon": 5}}}, "warm_start"),
+        ("planner", {"planners": {"planner": {"iterations": 3}}}, "noise"),
+        ("planner", {"planners": {"planner": {"samples": 9}}}, "noise"),
     ],
 )
 def test_graph_and_manifest_must_agree(
@@ -218,7 +218,9 @@ def test_graph_and_manifest_must_agree(
 ) -> None:
     def apply(content: dict[str, Any]) -> None:
         for key, value in change.items():
-            if isinstance(value, dict):
+            if key == "planners":
+                content[key]["planner"].update(value["planner"])
+            elif isinstance(value, dict):
                 content[key].update(value)
             else:
                 content[key] = value

@@ -358,7 +358,7 @@ def test_exported_planner_and_dynamics_say_what_the_manifest_says(exported: Path
     loaded = bundle.load(exported)
     for graph in loaded.manifest.graphs:
         loaded.session(graph)
-    size, horizon = loaded.manifest.latent_size, loaded.manifest.horizon
+    size, horizon = loaded.manifest.latent_size, loaded.manifest.planner.horizon
     actions = np.zeros((7, horizon, 2))
     imagined = Runtime(loaded).imagine(np.ones(size), np.zeros(3), actions)
     assert imagined.latents.shape == (7, horizon, size)

@@ -8,18 +8,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from foresight.bundle.manifest import ActionSpec, PlannerSpec
 from foresight.dynamics.networks import LATENT, WorldModel
-from foresight.planning.optimiser import HOMING_M, Optimiser, Settings
+from foresight.planning.optimiser import HOMING_M, Optimiser
 
-LOW, HIGH = [-0.2, -1.4], [0.5, 1.4]
-SETTINGS = Settings(samples=64, proposals=32, iterations=3)
+ACTION = ActionSpec()
+SETTINGS = PlannerSpec()
 AHEAD = torch.tensor([0.4, 0.0]).expand(1, SETTINGS.horizon, 2)
 
 
 @pytest.fixture(scope="module")
 def optimiser() -> Optimiser:
     torch.manual_seed(0)
-    return Optimiser(WorldModel().eval(), LOW, HIGH, SETTINGS).eval()
+    return Optimiser(WorldModel().eval(), ACTION, SETTINGS).eval()
 
 
 def far_but(*points: tuple[float, float]) -> Tensor:
@@ -64,10 +65,9 @@ def test_the_plan_keeps_clear_of_a_wall(optimiser: Optimiser) -> None:
     wall = far_but(*[(0.5, 0.04 * k) for k in range(-60, 60)])
     generator = torch.Generator().manual_seed(1)
     plan = (SETTINGS.horizon, 2)
-    spread = torch.tensor(HIGH) - torch.tensor(LOW)
-    proposals = torch.tensor(LOW) + spread * torch.rand(
-        SETTINGS.proposals, 1, 2, generator=generator
-    ).expand(-1, *plan)
+    low, high = torch.tensor(ACTION.low), torch.tensor(ACTION.high)
+    held = torch.rand(SETTINGS.proposals, 1, 2, generator=generator).expand(-1, *plan)
+    proposals = low + (high - low) * held
     with torch.no_grad():
         actions, *_ = optimiser(
             torch.zeros(1, LATENT),
@@ -76,6 +76,8 @@ def test_the_plan_keeps_clear_of_a_wall(optimiser: Optimiser) -> None:
             torch.tensor([[1.5, 0.0, 0.0]]),
             torch.ones(1),
             wall,
+            torch.zeros(1, 2),
+            torch.zeros(1),
             AHEAD,
             proposals,
             torch.randn(SETTINGS.iterations, SETTINGS.samples - 1, *plan, generator=generator),

@@ -239,13 +239,30 @@ def test_same_seed_same_plan(model: Bundle) -> None:
     assert not np.array_equal(plans(3), plans(4))
 
 
+def test_what_is_done_until_a_plan_arrives_is_past_changing(story: Bundle) -> None:
+    """It takes 0.4 s: the last plan goes on until then, through two of its actions."""
+    navigator = Navigator(story)
+    navigator.set_goal(ANYWHERE)
+    asked: list[dict[str, np.ndarray]] = []
+    run = navigator._session.run
+    navigator._session.run = lambda names, inputs: asked.append(dict(inputs)) or run(names, inputs)  # type: ignore[method-assign]
+    navigator.update(0.0, FAR, STANDING, delay_s=0.1)
+    assert not asked[0]["committed"].any()  # the robot rests, and will until then
+    assert float(asked[0]["delay"][0]) == pytest.approx(0.1 / ACTION_S)
+    navigator.update(0.3, FAR, STANDING, delay_s=0.4)
+    np.testing.assert_allclose(asked[1]["committed"][0], AHEAD[:2].mean(0), atol=1e-6)
+    assert float(asked[1]["delay"][0]) == pytest.approx(0.4 / ACTION_S)
+    navigator.update(0.6, FAR, STANDING, delay_s=60.0)
+    assert float(asked[2]["delay"][0]) == 1.0
+
+
 def test_plans_keep_the_limits_of_the_bundle(model: Bundle) -> None:
     action, navigator = model.manifest.action, Navigator(model)
     rng = np.random.default_rng(0)
     for k in range(20):
         navigator.set_goal(rng.standard_normal(192))
         step = navigator.update(k * 0.3, 3 * rng.standard_normal(192), STANDING)
-        assert step.actions.shape == (model.manifest.horizon, len(action.names))
+        assert step.actions.shape == (model.manifest.planner.horizon, len(action.names))
         assert (step.actions >= np.array(action.low) - 1e-6).all()
         assert (step.actions <= np.array(action.high) + 1e-6).all()
         assert (step.energy >= 0).all() and step.eta_s >= 0

@@ -282,13 +282,13 @@ def bundle_verify(bundle: BundleDir) -> None:
     with _one_sentence("bundle verify"):
         loaded = bundles.load(bundle)
         for graph in loaded.manifest.graphs:
-            providers = loaded.session(graph).get_providers()
+            providers = loaded.session(graph).providers
             console.print(f"{graph}: intact, runs on {providers[0]}")
 
 
 @bundle_app.command("show")
 def bundle_show(bundle: BundleDir) -> None:
-    """Show what the manifest says."""
+    """Show what the manifest says, and on what each graph runs on this machine."""
     from foresight import bundle as bundles
 
     with _one_sentence("bundle show"):
@@ -296,6 +296,8 @@ def bundle_show(bundle: BundleDir) -> None:
         table = Table("key", "value", title=f"{loaded.manifest.name} ({loaded.digest[:12]})")
         for key, value in _flat(loaded.manifest.model_dump(mode="json")):
             table.add_row(key, value)
+        for graph in loaded.manifest.graphs:
+            table.add_row(f"runs here.{graph}", ", ".join(loaded.session(graph).providers))
         console.print(table)
 
 

@@ -144,6 +144,20 @@ def test_it_drives_the_plan_and_says_so(robot: Robot) -> None:
     assert (speeds <= [LINEAR + 0.02, ANGULAR + 0.1]).all()
 
 
+def test_a_new_plan_is_acted_on_at_once(robot: Robot, bench: Bench) -> None:
+    """Not at the next tick: with its clock stopped, only plans bring commands, one for each."""
+    robot.drive()
+    robot.plan, node = None, bench._nodes[0]
+    bench.spin(0.3)  # plans on their way arrive
+    node._timer.cancel()
+    count = len(robot.commands)
+    bench.spin(0.2)
+    assert len(robot.commands) == count
+    robot.send_plan([LINEAR] * 8, [ANGULAR] * 8)
+    bench.wait_for(lambda: len(robot.commands) > count)
+    bench.wait_for(lambda: len(robot.commands) > count + 4)  # and the clock goes on
+
+
 def test_it_stops_when_plans_stop(robot: Robot) -> None:
     robot.drive()
     robot.plan = None

@@ -2,5 +2,6 @@
 
 from foresight.bundle.loading import Bundle, BundleError, load
 from foresight.bundle.manifest import ImageSpec, Manifest
+from foresight.bundle.sessions import PROVIDERS, Runtime
 
-__all__ = ["Bundle", "BundleError", "ImageSpec", "Manifest", "load"]
+__all__ = ["PROVIDERS", "Bundle", "BundleError", "ImageSpec", "Manifest", "Runtime", "load"]

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-import onnxruntime as ort
 import yaml
 from pydantic import ValidationError
 
-from foresight.bundle.manifest import Manifest
+from foresight.bundle.manifest import Manifest, PlannerSpec
+from foresight.bundle.sessions import ProviderError, Runtime, Session, open_session
 
 MANIFEST = "manifest.yaml"
 MAX_MANIFEST_BYTES = 256 * 1024
 MAX_GRAPH_BYTES = 512 * 1024 * 1024
-_PROVIDERS = ("TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider")
 
 
 class BundleError(ValueError):
@@ -31,40 +30,42 @@ class Bundle:
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, digest: str, graphs: dict[str, bytes]
+        self,
+        path: Path,
+        manifest: Manifest,
+        digest: str,
+        graphs: dict[str, bytes],
+        runtime: Runtime,
     ) -> None:
         self.path, self.manifest, self.digest = path, manifest, digest
-        self._graphs = graphs
+        self._graphs, self._runtime = graphs, runtime
 
-    def session(self, graph: str, threads: int = 1) -> ort.InferenceSession:
-        """An inference session for a graph of the manifest: 'encoder', 'dynamics', 'planner', ...
+    def session(self, graph: str, threads: int = 1) -> Session:
+        """A warm session for a graph of the manifest: 'encoder', 'dynamics', 'planner', ...
 
         The bytes that were verified are the bytes that run, whatever happens to the file later.
 
         Raises:
             BundleError: ONNX Runtime cannot build the graph, or its shapes disagree with the
                 manifest.
+            ProviderError: the provider that the bundle was loaded for is not there.
         """
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # Idle threads that spin would take cores from the other nodes between two calls.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        available = set(ort.get_available_providers())
-        providers = [name for name in _PROVIDERS if name in available]
         file = self.path / self.manifest.graphs[graph].file
+        static = graph in self.manifest.planners
         try:
-            session = ort.InferenceSession(self._graphs[graph], options, providers=providers)
+            session = open_session(self._graphs[graph], graph, threads, self._runtime, static)
+        except ProviderError:
+            raise
         except Exception as error:  # onnxruntime raises many types of its own
             reason = str(error).splitlines()[0]
             raise BundleError(f"{file}: ONNX Runtime cannot build it ({reason})") from error
-        _check_shapes(session, graph, self.manifest, file)
+        _check_shapes(session, graph, self.manifest, file)  # first: they bound what a run takes
+        session.warm_up()
         return session
 
 
-def load(path: str | Path) -> Bundle:
-    """Open a bundle and verify it whole.
+def load(path: str | Path, runtime: Runtime | None = None) -> Bundle:
+    """Open a bundle and verify it whole; its sessions will run on `runtime`.
 
     Raises:
         BundleError: something is missing, damaged, altered or of another version.
@@ -88,7 +89,8 @@ def load(path: str | Path) -> Bundle:
                 f"{entry.sha256[:12]}...; it is truncated or altered; restore it or export again"
             )
         graphs[name] = data
-    return Bundle(folder, manifest, hashlib.sha256(text).hexdigest(), graphs)
+    digest = hashlib.sha256(text).hexdigest()
+    return Bundle(folder, manifest, digest, graphs, runtime or Runtime())
 
 
 def _read(file: Path, limit: int) -> bytes:
@@ -110,16 +112,13 @@ def _one_sentence(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _check_shapes(
-    session: ort.InferenceSession, graph: str, manifest: Manifest, file: Path
-) -> None:
+def _check_shapes(session: Session, graph: str, manifest: Manifest, file: Path) -> None:
     """Every input and output that callers rely on must have the shape that the manifest states."""
-    inputs, outputs = _shapes(manifest).get(graph, ({}, {}))
-    for kind, expected, entries in (
-        ("input", inputs, session.get_inputs()),
-        ("output", outputs, session.get_outputs()),
+    inputs, outputs = _shapes(manifest, graph)
+    for kind, expected, found in (
+        ("input", inputs, session.inputs),
+        ("output", outputs, session.outputs),
     ):
-        found = {entry.name: list(entry.shape) for entry in entries}
         for name, shape in expected.items():
             if name not in found:
                 raise BundleError(
@@ -135,12 +134,14 @@ def _check_shapes(
 _Shape = list[int | None]  # None: the batch, any number
 
 
-def _shapes(manifest: Manifest) -> dict[str, tuple[dict[str, _Shape], dict[str, _Shape]]]:
-    """Inputs and outputs of every graph."""
-    image, size, plan = manifest.image, manifest.latent_size, manifest.planner
+def _shapes(manifest: Manifest, graph: str) -> tuple[dict[str, _Shape], dict[str, _Shape]]:
+    """Inputs and outputs of a graph."""
+    if graph in manifest.planners:
+        return _planner_shapes(manifest, manifest.planners[graph])
+    image, size = manifest.image, manifest.latent_size
     body, action = len(manifest.proprioception), len(manifest.action.names)
     state: dict[str, _Shape] = {"latent": [None, size], "proprioception": [None, body]}
-    return {
+    known: dict[str, tuple[dict[str, _Shape], dict[str, _Shape]]] = {
         "encoder": (
             {"image": [None, image.height, image.width, image.channels]},
             {"latent": [None, size]},
@@ -163,27 +164,36 @@ def _shapes(manifest: Manifest) -> dict[str, tuple[dict[str, _Shape], dict[str, 
             {"latent": [None, size], "goal": [None, size]},
             {"action": [None, action]},
         ),
-        "planner": (
-            {
-                "latent": [1, size],
-                "proprioception": [1, body],
-                "goal": [1, size],
-                "goal_pose": [1, 3],
-                "trust": [1],
-                "obstacles": [None, 2],
-                "warm_start": [1, plan.horizon, action],
-                "proposals": [None, plan.horizon, action],
-                "noise": [plan.iterations, plan.samples - 1, plan.horizon, action],
-            },
-            {
-                "actions": [1, plan.horizon, action],
-                "energy": [1, plan.horizon],
-                "latents": [1, plan.horizon, size],
-                "collision": [1, plan.horizon],
-                "uncertainty": [1, plan.horizon],
-            },
-        ),
     }
+    return known.get(graph, ({}, {}))
+
+
+def _planner_shapes(
+    manifest: Manifest, plan: PlannerSpec
+) -> tuple[dict[str, _Shape], dict[str, _Shape]]:
+    size, body = manifest.latent_size, len(manifest.proprioception)
+    action = len(manifest.action.names)
+    inputs: dict[str, _Shape] = {
+        "latent": [1, size],
+        "proprioception": [1, body],
+        "goal": [1, size],
+        "goal_pose": [1, 3],
+        "trust": [1],
+        "obstacles": [plan.obstacles, 2],
+        "committed": [1, action],
+        "delay": [1],
+        "warm_start": [1, plan.horizon, action],
+        "proposals": [plan.proposals, plan.horizon, action],
+        "noise": [plan.iterations, plan.samples - 1, plan.horizon, action],
+    }
+    outputs: dict[str, _Shape] = {
+        "actions": [1, plan.horizon, action],
+        "energy": [1, plan.horizon],
+        "latents": [1, plan.horizon, size],
+        "collision": [1, plan.horizon],
+        "uncertainty": [1, plan.horizon],
+    }
+    return inputs, outputs
 
 
 def _agree(found: list[int | str | None], expected: _Shape) -> bool:

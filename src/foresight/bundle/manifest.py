@@ -6,7 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-GRAPHS = ("encoder", "dynamics", "relation", "planner")  # besides, perhaps: policy
+PLANNER = "planner"
+GRAPHS = ("encoder", "dynamics", "relation", PLANNER)  # besides, perhaps: policy, more planners
 
 
 class _Section(BaseModel):
@@ -39,13 +40,41 @@ class ActionSpec(_Section):
         return self
 
 
-class PlannerSpec(_Section):
-    """What the planner graph was built with (its shapes are static)."""
+Weight = Annotated[float, Field(ge=0)]
 
-    samples: int = Field(ge=1, le=65536)
-    iterations: int = Field(ge=1, le=64)
-    horizon: int = Field(ge=1, le=64)
-    elites: int = Field(ge=1)
+
+class PlannerSpec(_Section):
+    """The search that a planner graph holds: shape (static) and cost.
+
+    Every round draws `samples` N action sequences of `horizon` H steps; the first round takes
+    `proposals` M of them from outside. The mean of the best `elites` E carries over, and the best
+    `kept` of them stay in the race. Noise is coloured along the horizon: power falls with frequency
+    to the `noise_exponent` (0 is white). Weights are of costs per step, in units of
+    log1p(seconds to the goal). The robot is a disc of `radius_m`, keeps `margin_m` more free, and
+    sees `obstacles` K points of a scan.
+    """
+
+    samples: int = Field(default=32, ge=2, le=65536)
+    proposals: int = Field(default=24, ge=0)
+    iterations: int = Field(default=8, ge=1, le=64)
+    horizon: int = Field(default=8, ge=1, le=64)
+    elites: int = Field(default=6, ge=1)
+    kept: int = Field(default=4, ge=0)
+    obstacles: int = Field(default=128, ge=1, le=4096)
+    noise_exponent: float = Field(default=2.0, ge=0, le=4)
+    spread_floor: float = Field(default=0.12, ge=0, le=1)
+    radius_m: float = Field(default=0.17, gt=0, le=5)
+    margin_m: float = Field(default=0.03, ge=0, le=1)
+    final_weight: Weight = 2.5
+    collision_weight: Weight = 1.5
+    uncertainty_weight: Weight = 0.1
+    roughness_weight: Weight = 0.1
+
+    @model_validator(mode="after")
+    def _counts_fit(self) -> PlannerSpec:
+        if not self.kept <= self.elites <= self.samples or self.proposals >= self.samples:
+            raise ValueError("kept <= elites <= samples and proposals < samples are needed")
+        return self
 
 
 class GraphFile(_Section):
@@ -88,9 +117,13 @@ class Calibration(_Section):
 
 
 class Manifest(_Section):
-    """`manifest.yaml`, the contract between training and deployment."""
+    """`manifest.yaml`, the contract between training and deployment.
 
-    schema_version: Literal[2] = 2
+    `planners`: the search of every planner graph in the bundle; `planner` is there and is what runs
+    unless another is asked for.
+    """
+
+    schema_version: Literal[3] = 3
     name: str = Field(min_length=1, max_length=64)
     licence: str = "Apache-2.0"
     robot: str
@@ -98,20 +131,22 @@ class Manifest(_Section):
     proprioception: tuple[str, ...] = ("linear_mps", "angular_radps", "bump")
     action: ActionSpec
     latent_size: int = Field(ge=1, le=8192)
-    planner: PlannerSpec
+    planners: dict[str, PlannerSpec]
     graphs: dict[str, GraphFile]
     calibration: Calibration
     training: dict[str, str | int | float]
     metrics: dict[str, float]
 
     @property
-    def horizon(self) -> int:
-        """Actions in a plan."""
-        return self.planner.horizon
+    def planner(self) -> PlannerSpec:
+        """The search that runs unless another is asked for."""
+        return self.planners[PLANNER]
 
     @model_validator(mode="after")
     def _graphs_are_complete(self) -> Manifest:
-        missing = [name for name in GRAPHS if name not in self.graphs]
+        missing = [name for name in (*GRAPHS, *self.planners) if name not in self.graphs]
         if missing:
             raise ValueError(f"graphs lacks {', '.join(missing)}")
+        if PLANNER not in self.planners:
+            raise ValueError(f"planners lacks {PLANNER}")
         return self

@@ -12,13 +12,18 @@ _SLACK_M = 0.12  # below this, turning towards a point makes no sense
 
 
 def travel_seconds(offset: Tensor) -> Tensor:
-    """Time to reach a displacement (..., 4: x m, y m, sin yaw, cos yaw) over free floor, (...) s.
+    """Time to reach a displacement over free floor: (..., 4: x m, y m, sin and cos of yaw) -> s."""
+    x, y, sin, cos = offset.unbind(-1)
+    return seconds_to_pose(x, y, torch.atan2(sin, cos))
+
+
+def seconds_to_pose(x: Tensor, y: Tensor, yaw: Tensor) -> Tensor:
+    """As `travel_seconds`, of (...) m, m, rad.
 
     Turn, drive, turn, forwards or in reverse, whichever is quicker.
     """
-    x, y = offset[..., 0], offset[..., 1]
-    yaw = torch.atan2(offset[..., 2], offset[..., 3])
-    gap = offset[..., :2].norm(dim=-1)  # hypot has no ONNX counterpart
+    yaw = _wrap(yaw)
+    gap = torch.stack([x, y]).norm(dim=0)  # hypot has no ONNX counterpart
     share = gap.square() / (gap.square() + _SLACK_M**2)
     bearing = torch.atan2(y, x)
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import logging
 import os
 import shutil
 import tempfile
-import warnings
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import onnx
-import onnxruntime as ort
 import torch
 import yaml
 from torch import Tensor, nn
@@ -23,6 +19,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from foresight import bundle
 from foresight.bundle.manifest import (
+    PLANNER,
     ActionSpec,
     GraphFile,
     ImageSpec,
@@ -31,16 +28,18 @@ from foresight.bundle.manifest import (
 )
 from foresight.dynamics.losses import as_pose
 from foresight.dynamics.networks import ACTION, LATENT, PROPRIOCEPTION, WorldModel
+from foresight.learning import graphs
 from foresight.learning.card import write_card
 from foresight.learning.train import Trained, load_trained
-from foresight.planning.optimiser import Optimiser, Settings
+from foresight.planning.optimiser import Optimiser
 from foresight.robot import RobotProfile
 
-PARITY = 1e-3
-
-
-class ExportError(RuntimeError):
-    """The exported graph does not compute what the networks compute."""
+PLANNERS = {
+    PLANNER: PlannerSpec(),
+    "fast": PlannerSpec(iterations=5),
+    "thorough": PlannerSpec(samples=64, proposals=48, elites=8, iterations=12),
+}
+"""What goes into a bundle, by the name that a robot asks for it."""
 
 
 def export_trained(checkpoint: Path, out: Path, robot: Path) -> Manifest:
@@ -62,7 +61,10 @@ def export_trained(checkpoint: Path, out: Path, robot: Path) -> Manifest:
             low=(limits.linear_min_mps, -limits.angular_max_radps),
             high=(limits.linear_max_mps, limits.angular_max_radps),
         ),
-        settings=Settings(radius_m=profile.footprint_radius_m),
+        planners={
+            name: spec.model_copy(update={"radius_m": profile.footprint_radius_m})
+            for name, spec in PLANNERS.items()
+        },
         robot=profile.name,
     )
 
@@ -99,20 +101,20 @@ def export_bundle(
     *,
     image: ImageSpec,
     action: ActionSpec,
-    settings: Settings,
+    planners: dict[str, PlannerSpec],
     robot: str,
 ) -> Manifest:
     """Write a bundle to `out`; an older one there is replaced only when the new one is complete.
 
     Raises:
-        ExportError: a graph disagrees with PyTorch by more than PARITY.
+        ExportError: a graph disagrees with PyTorch by more than `graphs.PARITY`.
     """
     out = Path(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
         model = _rounded(trained.model)
-        graphs = {
+        files = {
             "encoder": _export_encoder(model, image, partial),
             "dynamics": _export_dynamics(model, partial),
             "relation": _export_pairs(
@@ -122,7 +124,10 @@ def export_bundle(
                 partial / "relation.onnx",
             ),
             "policy": _export_pairs(model.policy, "goal", ["action"], partial / "policy.onnx"),
-            "planner": _export_planner(model, action, settings, partial),
+            **{
+                name: _export_planner(model, action, spec, partial / f"{name}.onnx")
+                for name, spec in planners.items()
+            },
         }
         manifest = Manifest(
             name=out.name,
@@ -130,16 +135,11 @@ def export_bundle(
             image=image,
             action=action,
             latent_size=LATENT,
-            planner=PlannerSpec(
-                samples=settings.samples,
-                iterations=settings.iterations,
-                horizon=settings.horizon,
-                elites=settings.elites,
-            ),
-            graphs=graphs,
+            planners=planners,
+            graphs=files,
             calibration=trained.calibration,
             training=trained.training,
-            metrics=trained.metrics | _arithmetic(model, image, action, settings),
+            metrics=trained.metrics | _arithmetic(model, image, action, planners),
         )
         text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False)
         (partial / bundle.loading.MANIFEST).write_text(text, encoding="utf-8")
@@ -154,13 +154,15 @@ def export_bundle(
 
 
 def _arithmetic(
-    model: WorldModel, image: ImageSpec, action: ActionSpec, settings: Settings
+    model: WorldModel, image: ImageSpec, action: ActionSpec, planners: dict[str, PlannerSpec]
 ) -> dict[str, float]:
     """Millions of floating-point operations in the matrix products of one encoding, one plan."""
-    modules = {
-        "encoder_mflop": (model.encoder, _encoder_inputs(image, 1)),
-        "planner_mflop": (_optimiser(model, action, settings), _planner_inputs(settings)),
+    modules: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
+        "encoder_mflop": (model.encoder, _encoder_inputs(image, 1))
     }
+    for name, spec in planners.items():
+        search = Optimiser(model, action, spec).eval()
+        modules[f"{name}_mflop"] = (search, _planner_inputs(spec))
     counts = {}
     for name, (module, inputs) in modules.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -169,9 +171,20 @@ def _arithmetic(
     return counts
 
 
+def _export(
+    module: nn.Module,
+    inputs: tuple[Tensor, ...],
+    names: Sequence[str],
+    outputs: Sequence[str],
+    file: Path,
+) -> GraphFile:
+    """A module of any batch."""
+    return graphs.write(graphs.trace(module, inputs, names, outputs, True), module, inputs, file)
+
+
 def _export_encoder(model: WorldModel, image: ImageSpec, folder: Path) -> GraphFile:
     inputs = _encoder_inputs(image, 2)
-    return _export(model.encoder, inputs, ["image"], ["latent"], folder / "encoder.onnx", True)
+    return _export(model.encoder, inputs, ["image"], ["latent"], folder / "encoder.onnx")
 
 
 def _encoder_inputs(image: ImageSpec, batch: int) -> tuple[Tensor, ...]:
@@ -183,30 +196,66 @@ def _export_dynamics(model: WorldModel, folder: Path) -> GraphFile:
     inputs = (torch.randn(2, LATENT), torch.zeros(2, PROPRIOCEPTION), torch.zeros(2, ACTION))
     names = ["latent", "proprioception", "action"]
     outputs = ["next_latent", "next_proprioception", "collision", "displacement", "expected_error"]
-    return _export(_Dynamics(model), inputs, names, outputs, folder / "dynamics.onnx", True)
+    return _export(_Dynamics(model), inputs, names, outputs, folder / "dynamics.onnx")
 
 
 def _export_pairs(module: nn.Module, other: str, outputs: list[str], file: Path) -> GraphFile:
     """A function of a latent and another one."""
     inputs = (torch.randn(2, LATENT), torch.randn(2, LATENT))
-    return _export(module, inputs, ["latent", other], outputs, file, True)
+    return _export(module, inputs, ["latent", other], outputs, file)
+
+
+_SITUATION = ["latent", "proprioception", "goal", "goal_pose", "trust", "obstacles"]
+_SITUATION += ["committed", "delay"]
+_SEARCH = ["warm_start", "proposals", "noise"]
+_STATE = ["elite_mean", "elite_spread", "elite", "elite_cost"]
 
 
 def _export_planner(
-    model: WorldModel, action: ActionSpec, settings: Settings, folder: Path
+    model: WorldModel, action: ActionSpec, settings: PlannerSpec, file: Path
 ) -> GraphFile:
-    names = ["latent", "proprioception", "goal", "goal_pose", "trust", "obstacles"]
-    names += ["warm_start", "proposals", "noise"]
-    outputs = ["actions", "energy", "latents", "collision", "uncertainty"]
-    module, inputs = _optimiser(model, action, settings), _planner_inputs(settings)
-    return _export(module, inputs, names, outputs, folder / "planner.onnx", False)
+    """The whole search as one graph: a round is traced once and repeated, for tracing all of them
+    takes minutes."""
+    search, inputs = Optimiser(model, action, settings).eval(), _planner_inputs(settings)
+    *situation, warm_start, proposals, noise = inputs
+    white = noise[:1]
+    with torch.no_grad():
+        state = search.begin(*situation, warm_start, proposals, white)
+        outputs = search.end(*situation, state[0])
+    names = ["actions", "energy", "latents", "collision", "uncertainty"]
+    names_in = [*_SITUATION, *_SEARCH]
+    chain = graphs.Chain({n: tuple(x.shape) for n, x in zip(names_in, inputs, strict=True)})
+    rounds = chain.split("noise", settings.iterations)
+
+    def part(
+        method: str, values: Sequence[Tensor], taken: list[str], given: list[str]
+    ) -> onnx.ModelProto:
+        return graphs.trace(_Method(search, method), (*situation, *values), taken, given)
+
+    begin = part("begin", (warm_start, proposals, white), [*_SITUATION, *_SEARCH], _STATE)
+    found = chain.add(begin, [*_SITUATION, "warm_start", "proposals", rounds[0]])
+    if settings.iterations > 1:
+        again = part("go_on", (*state, white), [*_SITUATION, *_STATE, "noise"], _STATE)
+        for name in rounds[1:]:
+            found = chain.add(again, [*_SITUATION, *found, name])
+    end = part("end", state[:1], [*_SITUATION, _STATE[0]], names)
+    found = chain.add(end, [*_SITUATION, found[0]])
+    shapes = {name: tuple(x.shape) for name, x in zip(names, outputs, strict=True)}
+    return graphs.write(chain.finish(found, shapes), search, inputs, file)
 
 
-def _optimiser(model: WorldModel, action: ActionSpec, settings: Settings) -> Optimiser:
-    return Optimiser(model, list(action.low), list(action.high), settings).eval()
+class _Method(nn.Module):
+    """One method of a module as a module of its own."""
+
+    def __init__(self, owner: nn.Module, name: str) -> None:
+        super().__init__()
+        self.owner, self.name = owner, name
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return getattr(self.owner, self.name)(*inputs)
 
 
-def _planner_inputs(settings: Settings) -> tuple[Tensor, ...]:
+def _planner_inputs(settings: PlannerSpec) -> tuple[Tensor, ...]:
     plan = (settings.horizon, ACTION)
     return (
         torch.randn(1, LATENT),
@@ -215,39 +264,12 @@ def _planner_inputs(settings: Settings) -> tuple[Tensor, ...]:
         torch.tensor([[0.3, 0.1, 0.2]]),
         torch.full((1,), 0.5),
         1.0 + torch.rand(settings.obstacles, 2),
+        torch.full((1, ACTION), 0.2),
+        torch.full((1,), 0.2),
         torch.zeros(1, *plan),
         0.2 * torch.randn(settings.proposals, *plan),
         torch.randn(settings.iterations, settings.samples - 1, *plan),
     )
-
-
-def _export(
-    module: nn.Module,
-    inputs: tuple[Tensor, ...],
-    names: list[str],
-    outputs: list[str],
-    file: Path,
-    any_batch: bool,
-) -> GraphFile:
-    batch = {0: torch.export.Dim("batch", min=1, max=4096)}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of missing torchvision
-    with torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            inputs,
-            str(file),
-            input_names=names,
-            output_names=outputs,
-            dynamic_shapes=tuple(batch for _ in inputs) if any_batch else None,
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-            optimize=True,
-        )
-        _compact(file)
-        _check_parity(module, inputs, names, file)
-    return GraphFile(file=file.name, sha256=hashlib.sha256(file.read_bytes()).hexdigest())
 
 
 def _rounded(model: WorldModel) -> WorldModel:
@@ -270,49 +292,3 @@ def _fold_batch_norm(layers: nn.Sequential) -> None:
             layers[k - 1], layers[k] = fuse_conv_bn_eval(layer, norm), nn.Identity()
         elif isinstance(layer, nn.Linear) and isinstance(norm, nn.BatchNorm1d):
             layers[k - 1], layers[k] = fuse_linear_bn_eval(layer, norm), nn.Identity()
-
-
-def _compact(file: Path) -> None:
-    """Store weights in half precision where that loses nothing, and drop the exporter's notes.
-
-    ONNX Runtime casts the weights back once, when it builds the session; the notes are megabytes
-    that say where the exporter ran.
-    """
-    model = onnx.load(str(file))
-    graph = model.graph
-    del model.metadata_props[:], graph.metadata_props[:], graph.value_info[:]
-    for node in graph.node:
-        del node.metadata_props[:]
-        node.doc_string = ""
-    casts = []
-    for weight in graph.initializer:
-        value = onnx.numpy_helper.to_array(weight)
-        if value.dtype != np.float32 or value.nbytes < 4096:
-            continue
-        half = value.astype(np.float16)
-        if np.array_equal(half.astype(np.float32), value):
-            name = weight.name
-            weight.CopyFrom(onnx.numpy_helper.from_array(half, f"{name}.half"))
-            casts.append(
-                onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=onnx.TensorProto.FLOAT)
-            )
-    nodes = [*casts, *graph.node]
-    del graph.node[:]
-    graph.node.extend(nodes)
-    onnx.save(model, str(file))
-
-
-def _check_parity(
-    module: nn.Module, inputs: tuple[Tensor, ...], names: list[str], file: Path
-) -> None:
-    session = ort.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-    found = session.run(None, {n: x.numpy() for n, x in zip(names, inputs, strict=True)})
-    expected = module(*inputs)
-    expected = expected if isinstance(expected, tuple) else (expected,)
-    for output, a, b in zip(session.get_outputs(), found, expected, strict=True):
-        gap = float(np.abs(a - b.numpy()).max())
-        if not gap < PARITY:
-            raise ExportError(
-                f"{file.name}: output '{output.name}' differs from PyTorch by {gap:.2g} "
-                f"(at most {PARITY} allowed)"
-            )

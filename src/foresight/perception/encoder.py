@@ -15,7 +15,7 @@ class Encoder:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._session = bundle.session("encoder", threads)
-        self.providers: list[str] = self._session.get_providers()
+        self.providers = self._session.providers
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
         return self._session.run(["latent"], {"image": image[None]})[0][0]

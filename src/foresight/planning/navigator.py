@@ -9,7 +9,8 @@ from enum import Enum
 
 import numpy as np
 
-from foresight.bundle import Bundle
+from foresight.bundle import Bundle, BundleError
+from foresight.bundle.manifest import PLANNER
 from foresight.planning.sighting import GoalSight
 from foresight.planning.world_model import Relation
 
@@ -55,17 +56,28 @@ class NavigationStep:
 class Navigator:
     """Plans towards one goal at a time with the bundle's planner graph."""
 
-    def __init__(self, bundle: Bundle, seed: int = 0, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle, seed: int = 0, threads: int = 1, planner: str = PLANNER
+    ) -> None:
+        """`planner` is one of the bundle's; `threads` are for one plan.
+
+        Raises:
+            BundleError: the bundle has no such planner, or it cannot be used.
+        """
         manifest = bundle.manifest
-        self._session = bundle.session("planner", threads)
-        self._relation = Relation(bundle, threads)
-        self.providers: list[str] = self._session.get_providers()
+        if planner not in manifest.planners:
+            raise BundleError(
+                f"{bundle.path}: there is no planner '{planner}'; choose one of "
+                f"{', '.join(manifest.planners)}"
+            )
+        self._session = bundle.session(planner, threads)
+        self._relation = Relation(bundle)
+        self.providers = self._session.providers
         self._low = np.array(manifest.action.low, np.float32)
         self._high = np.array(manifest.action.high, np.float32)
         self._duration_s = manifest.action.duration_s
-        shapes = {entry.name: entry.shape for entry in self._session.get_inputs()}
-        self._noise_shape, self._proposal_shape = shapes["noise"], shapes["proposals"]
-        self._obstacles = shapes["obstacles"][0]
+        self._spec = manifest.planners[planner]
+        self._noise_shape = self._session.inputs["noise"]
         self._arrived_gap = manifest.calibration.arrived_gap
         self._rng = np.random.default_rng(seed)
         self.clear_goal()
@@ -76,6 +88,7 @@ class Navigator:
         self._stamp_s = -math.inf
         self._sight = GoalSight()
         self._plan: np.ndarray | None = None
+        self._sent: np.ndarray | None = None  # what was to be done from then on
         self._planned_at_s = 0.0
         self._arrivals = self._escapes = 0
         self._nearly_since_s: float | None = None
@@ -94,12 +107,15 @@ class Navigator:
         latent: np.ndarray,
         proprioception: np.ndarray,
         obstacles: np.ndarray | None = None,
+        delay_s: float = 0.0,
     ) -> NavigationStep:
         """Plan from a belief: latent (D,), proprioception (P,).
 
         Args:
             obstacles: (N, 2) m, what a scan shows at that time, in the robot's frame; None or
                 empty without a scanner. Plans keep clear of it.
+            delay_s: after the belief's stamp, until the robot follows this plan. So long it still
+                does what was planned before, and that is part of what is imagined.
 
         Raises:
             RuntimeError: no goal is set.
@@ -121,7 +137,9 @@ class Navigator:
                 "goal": self._goal[None],
                 "goal_pose": sight.pose[None].astype(np.float32),
                 "trust": np.array([sight.trust], np.float32),
-                "obstacles": nearest_by_sector(obstacles, self._obstacles),
+                "obstacles": nearest_by_sector(obstacles, self._spec.obstacles),
+                "committed": self._committed(stamp_s, delay_s)[None],
+                "delay": np.array([min(delay_s / self._duration_s, 1.0)], np.float32),
                 "warm_start": self._shifted_plan(stamp_s)[None],
                 "proposals": self._proposals(),
                 "noise": self._rng.standard_normal(self._noise_shape, np.float32),
@@ -134,6 +152,7 @@ class Navigator:
             status, chosen = Status.REACHED, np.zeros_like(actions[0])
         else:
             status, chosen = self._way_on(stamp_s, eta_s, proprioception, actions[0])
+        self._sent = chosen
         return NavigationStep(
             status, chosen, energy[0], collision[0], latents[0], eta_s, (x, y, yaw), close
         )
@@ -202,9 +221,17 @@ class Navigator:
         done = int((stamp_s - began_s) / self._duration_s)
         return np.concatenate([moves[done:], np.zeros((done, 2), np.float32)])
 
+    def _committed(self, stamp_s: float, delay_s: float) -> np.ndarray:
+        """Mean command (A,) of what was planned before, over `delay_s` from now on."""
+        if self._sent is None:
+            return np.zeros(2, np.float32)
+        times = stamp_s + delay_s * (np.arange(4) + 0.5) / 4
+        steps = ((times - self._planned_at_s) / self._duration_s).astype(int)
+        return self._sent[steps.clip(0, len(self._sent) - 1)].mean(0)
+
     def _shifted_plan(self, stamp_s: float) -> np.ndarray:
         """The last plan, moved on by the time that has passed (H, A); zeros without one."""
-        horizon = self._noise_shape[2]
+        horizon = self._spec.horizon
         if self._plan is None:
             return np.zeros((horizon, 2), np.float32)
         passed = (stamp_s - self._planned_at_s) / self._duration_s
@@ -216,8 +243,8 @@ class Navigator:
 
     def _proposals(self) -> np.ndarray:
         """Sequences (M, H, A) that hold one action, then another: coherent motion to start from."""
-        count, horizon, size = self._proposal_shape
-        pair = self._rng.uniform(self._low, self._high, (2, count, size))
+        count, horizon = self._spec.proposals, self._spec.horizon
+        pair = self._rng.uniform(self._low, self._high, (2, count, len(self._low)))
         switch = self._rng.integers(1, horizon + 1, count)
         late = np.arange(horizon)[None] >= switch[:, None]
         return np.where(late[..., None], pair[1][:, None], pair[0][:, None]).astype(np.float32)

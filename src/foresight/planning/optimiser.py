@@ -1,70 +1,51 @@
 """The planner's optimiser as one PyTorch module, which exports to one ONNX graph.
 
-Cross-entropy method (Rubinstein 1999) over action sequences, with a warm start and proposals that
-hold an action for several steps (coherent motion, as the coloured noise of iCEM, Pinneri et al.
-2020, gives).
-Imported for export only: the robot runs the graph.
+Cross-entropy method (Rubinstein 1999) over action sequences, improved as in iCEM (Pinneri et al.
+2020): noise that is coloured along the horizon, a warm start from the last plan, and elites that
+stay in the race; besides, proposals that hold an action for several steps.
+Imported for export only: the robot runs the graph. `foresight.planning.reference` is the same
+algorithm in NumPy.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
 
+from foresight.bundle.manifest import ActionSpec, PlannerSpec
 from foresight.dynamics.networks import WorldModel
-from foresight.dynamics.travel import travel_seconds
+from foresight.dynamics.travel import seconds_to_pose
+from foresight.planning.colour import colouring
+from foresight.planning.rollout import Remaining, Rollout
 
 HOMING_M = 0.8  # closer than this, a decoded pose is sharper than the learned distance
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Shape of the search and weights of the cost.
-
-    samples N per round, of which the first round takes `proposals` M from outside; rounds I;
-    horizon H; elites E; obstacles K, points of a scan. Costs are per step, in units of
-    log1p(seconds to the goal). The robot is a disc of `radius_m` and keeps `margin_m` more free.
-    """
-
-    samples: int = 128
-    proposals: int = 64
-    iterations: int = 5
-    horizon: int = 8
-    elites: int = 12
-    obstacles: int = 128
-    action_s: float = 0.5
-    radius_m: float = 0.17
-    margin_m: float = 0.03
-    final_weight: float = 2.5
-    collision_weight: float = 1.5
-    uncertainty_weight: float = 0.1
-    roughness_weight: float = 0.1
-    spread_floor: float = 0.12
 
 
 class Optimiser(nn.Module):
     """latent (1, D), proprioception (1, P), goal (1, D); goal_pose (1, 3), x m, y m, yaw rad in the
     robot's frame as far as it is known, and the trust (1,) in it, 0 to 1; obstacles (K, 2) m in the
-    robot's frame (what is not there lies far off); warm_start (1, H, A), proposals (M, H, A), noise
-    (I, N - 1, H, A) standard normal -> what `forward` names. Actions in SI units.
+    robot's frame (what is not there lies far off); committed (1, A), the mean command of the first
+    `delay` (1,) of the first action, 0 to 1, which is past changing; warm_start (1, H, A),
+    proposals (M, H, A), noise (I, N - 1, H, A) standard normal -> what `forward` names. Actions in
+    SI units.
     """
 
     low: Tensor
     high: Tensor
     weight: Tensor
+    colour: Tensor
 
-    def __init__(
-        self, model: WorldModel, low: list[float], high: list[float], settings: Settings
-    ) -> None:
+    def __init__(self, model: WorldModel, action: ActionSpec, settings: PlannerSpec) -> None:
         super().__init__()
-        self.model, self.settings = model, settings
-        self.register_buffer("low", torch.tensor(low))
-        self.register_buffer("high", torch.tensor(high))
+        self.rollout, self.remaining = Rollout(model.predictor), Remaining(model.distance_net)
+        self.settings, self.action_s = settings, action.duration_s
+        self.register_buffer("low", torch.tensor(action.low))
+        self.register_buffer("high", torch.tensor(action.high))
         weight = torch.ones(settings.horizon)
         weight[-1] = settings.final_weight
         self.register_buffer("weight", weight / weight.sum())
+        colour = colouring(settings.horizon, settings.noise_exponent)
+        self.register_buffer("colour", torch.from_numpy(colour))
 
     def forward(
         self,
@@ -74,27 +55,57 @@ class Optimiser(nn.Module):
         goal_pose: Tensor,
         trust: Tensor,
         obstacles: Tensor,
+        committed: Tensor,
+        delay: Tensor,
         warm_start: Tensor,
         proposals: Tensor,
         noise: Tensor,
     ) -> tuple[Tensor, ...]:
         """actions (1, H, A), energy (1, H), latents (1, H, D), collision (1, H), uncertainty (1, H)
         expected squared error per latent component."""
+        situation = (latent, proprioception, goal, goal_pose, trust, obstacles, committed, delay)
+        first, *others = noise.split(1)
+        state = self.begin(*situation, warm_start, proposals, first)
+        for white in others:
+            state = self.go_on(*situation, *state, white)
+        return self.end(*situation, state[0])
+
+    # Export takes these three apart: it would take minutes for all rounds in one.
+
+    def begin(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The first round: the situation, warm_start, proposals, noise (1, N - 1, H, A) -> mean
+        (1, H, A), spread (1, H, A), and the best so far, (kept, H, A) with their costs (kept,)."""
+        *situation, mean, proposals, white = inputs
+        spread = ((self.high - self.low) / 4).expand_as(mean)
+        drawn = self._draw(mean, spread, white)[self.settings.proposals :]
+        candidates = torch.cat([mean, proposals, drawn])
+        return self._select(candidates, self.evaluate(candidates, *situation)[0])
+
+    def go_on(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Another round: the situation, what the last round gave, noise -> the same."""
+        *situation, mean, spread, kept, kept_cost, white = inputs
+        candidates = torch.cat([mean, self._draw(mean, spread, white)])
+        cost = self.evaluate(candidates, *situation)[0]
+        return self._select(torch.cat([candidates, kept]), torch.cat([cost, kept_cost]))
+
+    def end(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """The situation, mean -> what `forward` gives.
+
+        The mean, not the best sample: a single sample wins by the model's errors.
+        """
+        *situation, mean = inputs
+        return mean, *self.evaluate(mean, *situation)[1:]
+
+    def _draw(self, mean: Tensor, spread: Tensor, white: Tensor) -> Tensor:
+        return (mean + spread * (self.colour @ white[0])).clamp(self.low, self.high)
+
+    def _select(self, candidates: Tensor, cost: Tensor) -> tuple[Tensor, ...]:
         settings = self.settings
-        situation = (latent, proprioception, goal, goal_pose, trust, obstacles)
-        mean, spread = warm_start, (self.high - self.low).expand_as(warm_start) / 4
-        for k in range(settings.iterations):
-            drawn = (mean + spread * noise[k]).clamp(self.low, self.high)
-            if k == 0:
-                drawn = torch.cat([proposals, drawn[settings.proposals :]])
-            candidates = torch.cat([mean, drawn])
-            cost, *_ = self.evaluate(candidates, *situation)
-            elite = candidates[torch.topk(cost, settings.elites, largest=False).indices]
-            mean = elite.mean(0, keepdim=True)
-            spread = elite.std(0, keepdim=True) + settings.spread_floor * (self.high - self.low) / 4
-        # The mean, not the best sample: a single sample wins by the model's errors.
-        _, energy, latents, collision, uncertainty = self.evaluate(mean, *situation)
-        return mean, energy, latents, collision, uncertainty
+        best = torch.topk(cost, settings.elites, largest=False)
+        elite = candidates[best.indices]
+        spread = elite.std(0, keepdim=True) + settings.spread_floor * (self.high - self.low) / 4
+        kept = settings.kept
+        return elite.mean(0, keepdim=True), spread, elite[:kept], best.values[:kept]
 
     def evaluate(
         self,
@@ -105,37 +116,33 @@ class Optimiser(nn.Module):
         goal_pose: Tensor,
         trust: Tensor,
         obstacles: Tensor,
+        committed: Tensor,
+        delay: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """(N, H, A) -> cost (N,), energy (N, H), latents (N, H, D), collision (N, H), uncertainty
         (N, H)."""
         count = actions.shape[0]
-        state, body = latent.expand(count, -1), proprioception.expand(count, -1)
-        states, bumps, errors = [], [], []
-        for k in range(self.settings.horizon):
-            step = self.model.predictor(state, body, actions[:, k])
-            state, body = step.latent, step.proprioception
-            states.append(state)
-            bumps.append(body[:, -1])
-            errors.append(step.log_error.exp())
-        latents, uncertainty = torch.stack(states, 1), torch.stack(errors, 1)
-        place, heading = self._way(actions)
-        collision = torch.maximum(torch.stack(bumps, 1), self._blocked(place, obstacles))
-        learned = self.model.distance_energy(latents.flatten(0, 1), goal).view(count, -1)
-        energy = self._homing(learned, place[:, 1::2], heading[:, 1::2], goal_pose, trust)
         before = torch.cat([proprioception[:, None, :2].expand(count, -1, -1), actions[:, :-1]], 1)
         jerk = ((actions - before) / (self.high - self.low)).square().sum(-1).mean(1)
+        first = torch.lerp(actions[:, :1], committed[:, None].expand(count, 1, -1), delay)
+        actions = torch.cat([first, actions[:, 1:]], 1)
+        imagined = self.rollout(latent, proprioception, actions)
+        place, heading = self._way(actions)
+        collision = torch.maximum(imagined.bumps, self._blocked(place, obstacles))
+        learned = self.remaining(imagined.latents, goal)
+        energy = self._homing(learned, place[:, 1::2], heading[:, 1::2], goal_pose, trust)
         cost = (
             (energy * self.weight).sum(1)
             + self.settings.collision_weight * collision.mean(1)
-            + self.settings.uncertainty_weight * uncertainty.mean(1)
+            + self.settings.uncertainty_weight * imagined.errors.mean(1)
             + self.settings.roughness_weight * jerk
         )
-        return cost, energy, latents, collision, uncertainty
+        return cost, energy, imagined.latents, collision, imagined.errors
 
     def _way(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Where actions (N, H, A) lead by the unicycle, in the robot's frame: place (N, 2H, 2) m
         and heading (N, 2H) rad, halfway through each action and at its end."""
-        half = actions.repeat_interleave(2, 1) * (self.settings.action_s / 2)
+        half = actions.repeat_interleave(2, 1) * (self.action_s / 2)
         turn = half[..., 1]
         heading = turn.cumsum(1)
         middle = heading - turn / 2
@@ -155,19 +162,12 @@ class Optimiser(nn.Module):
         """
         away = goal_pose[:, None, :2] - place
         cos, sin = heading.cos(), heading.sin()
-        yaw = goal_pose[:, 2:] - heading
-        offset = torch.stack(
-            [
-                cos * away[..., 0] + sin * away[..., 1],
-                cos * away[..., 1] - sin * away[..., 0],
-                yaw.sin(),
-                yaw.cos(),
-            ],
-            -1,
-        )
+        x = cos * away[..., 0] + sin * away[..., 1]
+        y = cos * away[..., 1] - sin * away[..., 0]
         now_m = goal_pose[:, None, :2].norm(dim=-1)
         near = trust * torch.sigmoid((HOMING_M - now_m) / (HOMING_M / 5))
-        return torch.lerp(learned, torch.log1p(travel_seconds(offset)), near)
+        seconds = seconds_to_pose(x, y, goal_pose[:, 2:] - heading)
+        return torch.lerp(learned, torch.log1p(seconds), near)
 
     def _blocked(self, place: Tensor, obstacles: Tensor) -> Tensor:
         """Whether the disc would touch what the scan shows by then, (N, H) from 0 to 1, on its way
@@ -185,7 +185,5 @@ class Optimiser(nn.Module):
         now_m = obstacles.square().sum(1).amin(0).sqrt()
         least_m = (now_m - 0.01).clamp(max=settings.radius_m + settings.margin_m)
         touching = torch.sigmoid((least_m - gap_m) / 0.01)
-        blocked = [touching[:, 0]]
-        for k in range(1, settings.horizon):
-            blocked.append(torch.maximum(blocked[-1], touching[:, k]))
-        return torch.stack(blocked, 1)
+        by_then = torch.tril(torch.ones(settings.horizon, settings.horizon))
+        return (touching[:, None] * by_then).amax(2)

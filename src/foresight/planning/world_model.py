@@ -42,7 +42,7 @@ class WorldModel:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._dynamics = bundle.session("dynamics", threads)
-        self.providers: list[str] = self._dynamics.get_providers()
+        self.providers = self._dynamics.providers
 
     def imagine(
         self, latent: np.ndarray, proprioception: np.ndarray, actions: np.ndarray

@@ -30,6 +30,8 @@ from foresight_node import ForesightNode, parameter, run
 from foresight_node.messages import LATCHED, LATEST, seconds, to_stamp
 
 EXECUTED_INTERVAL_S = 0.1
+LEAST_TICK_S = 0.01
+"""A new plan is acted on at once, unless the last command was sent less than this ago."""
 STATUS_PERIOD_S = 1.0
 BRAKING_LIMIT_S = 30.0
 """More than the weakest brakes that a profile allows need."""
@@ -104,7 +106,8 @@ class ActuationNode(ForesightNode[Parameters]):
         self.listen(Bool, "bumper", self._on_bumper, qos_profile_sensor_data)
         if values.use_scan:
             self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
-        self.every(1.0 / values.rate_hz, self._tick)
+        self._ticked_s = 0.0
+        self._timer = self.every(1.0 / values.rate_hz, self._tick)
         self.every(STATUS_PERIOD_S, self._check_listeners)
 
     def activate(self) -> None:
@@ -136,6 +139,9 @@ class ActuationNode(ForesightNode[Parameters]):
         plan = Plan(seconds(message.header.stamp), message.action_duration_s, actions)
         self._image_stamp_s = seconds(message.observation_stamp) if len(actions) else None
         self._note("plan", self._the_controller.on_plan(time.monotonic(), plan))
+        if time.monotonic() - self._ticked_s >= LEAST_TICK_S:
+            self._timer.reset()
+            self._tick()
 
     def _on_odometry(self, message: Odometry) -> None:
         twist = message.twist.twist
@@ -186,7 +192,8 @@ class ActuationNode(ForesightNode[Parameters]):
     # ---- outputs ----
 
     def _tick(self) -> Command:
-        command = self._the_controller.step(time.monotonic(), self.now_s())
+        self._ticked_s = time.monotonic()
+        command = self._the_controller.step(self._ticked_s, self.now_s())
         self._publish_velocity(command.linear, command.angular)
         self._publish_status(command)
         self.health.event("cmd_vel")

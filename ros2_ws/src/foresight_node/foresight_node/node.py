@@ -23,6 +23,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
 from rclpy.signals import SignalHandlerOptions
+from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from foresight_interfaces.msg import Heartbeat
@@ -126,7 +127,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         )
         self._releases.append(lambda: self.destroy_subscription(subscription))
 
-    def every(self, period_s: float, callback: Callable[[], None], *, steady: bool = True) -> None:
+    def every(self, period_s: float, callback: Callable[[], None], *, steady: bool = True) -> Timer:
         """A timer that calls only while the node is active; on a steady clock or on ROS time."""
 
         def when_active() -> None:
@@ -136,6 +137,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         clock = Clock(clock_type=ClockType.STEADY_TIME) if steady else self.get_clock()
         timer = self.create_timer(period_s, when_active, clock=clock)
         self._releases.append(lambda: self.destroy_timer(timer))
+        return timer
 
     def start_worker(self) -> Worker:
         """A background thread for inference."""

@@ -12,6 +12,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Bool, Header
 
 from foresight import bundle
+from foresight.bundle import PROVIDERS, Runtime
 from foresight.perception import image
 from foresight.perception.camera import CameraView
 from foresight.perception.encoder import Encoder
@@ -29,6 +30,12 @@ CLOCK_TOLERANCE_S = 0.1
 @dataclass(frozen=True)
 class Parameters:
     bundle: str = parameter("", "Folder of the world model.", required=True)
+    provider: str = parameter(
+        "auto",
+        "Where graphs run: the fastest there is (auto), or this one or not at all.",
+        choices=("auto", *PROVIDERS),
+    )
+    half: bool = parameter(False, "Let TensorRT compute in half precision.")
     robot: str = parameter("", "YAML file of the robot profile.", required=True)
     image_transport: str = parameter(
         "raw",
@@ -50,7 +57,9 @@ class PerceptionNode(ForesightNode[Parameters]):
         super().__init__("perception", Parameters, **options)
 
     def configure(self) -> None:
-        loaded = bundle.load(self.values.bundle)
+        values = self.values
+        runtime = Runtime(values.provider, values.half, self.get_logger().info)
+        loaded = bundle.load(values.bundle, runtime)
         profile = RobotProfile.load(self.values.robot)
         self._fields = _known_fields(loaded.manifest.proprioception)
         self._digest = loaded.digest

@@ -18,6 +18,8 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
 
 from foresight import bundle
+from foresight.bundle import PROVIDERS, Runtime
+from foresight.bundle.manifest import PLANNER
 from foresight.perception import image
 from foresight.perception.camera import CameraView
 from foresight.perception.encoder import Encoder
@@ -39,6 +41,8 @@ STAMP_JITTER_S = 0.02
 """Beliefs come at the camera's rate, not exactly: a period just short of the asked one will do."""
 SILENCE_FACTOR = 3.0
 """A stopped /clock hides a belief's age; silence on the steady clock may last this much longer."""
+FIRST_DELAY_S, DELAY_SMOOTHING = 0.1, 0.2
+"""From a belief's stamp to its plan; what the robot does until then is imagined as part of it."""
 RESULT_KEPT_S = 60
 SCANS_KEPT = 10
 SCAN_APART_S = 0.3
@@ -48,9 +52,18 @@ SCAN_APART_S = 0.3
 @dataclass(frozen=True)
 class Parameters:
     bundle: str = parameter("", "Folder of the world model.", required=True)
+    provider: str = parameter(
+        "auto",
+        "Where graphs run: the fastest there is (auto), or this one or not at all.",
+        choices=("auto", *PROVIDERS),
+    )
+    half: bool = parameter(False, "Let TensorRT compute in half precision.")
     robot: str = parameter("", "YAML file of the robot profile.", required=True)
     seed: int = parameter(0, "Seed of the search.", minimum=0, maximum=2**31 - 1)
     threads: int = parameter(1, "Threads of one plan.", minimum=1, maximum=64)
+    planner: str = parameter(
+        PLANNER, "Which of the bundle's planners: planner, fast, thorough ...", required=True
+    )
     use_scan: bool = parameter(True, "Plan around what the scan shows, while there is one.")
     replan_period_s: float = parameter(
         0.3, "Shortest time between plans, s.", minimum=0.0, maximum=2.0, live=True
@@ -88,13 +101,16 @@ class PlanningNode(ForesightNode[Parameters]):
         self._scans: deque[tuple[float, np.ndarray]] = deque(maxlen=SCANS_KEPT)
 
     def configure(self) -> None:
-        loaded = bundle.load(self.values.bundle)
+        values = self.values
+        runtime = Runtime(values.provider, values.half, self.get_logger().info)
+        loaded = bundle.load(values.bundle, runtime)
         profile = RobotProfile.load(self.values.robot)
         self._digest = loaded.digest
         self._action_s = loaded.manifest.action.duration_s
         self._view = CameraView(loaded.manifest.image, profile.camera)
         self._encoder = Encoder(loaded)
-        self._navigator = Navigator(loaded, self.values.seed, self.values.threads)
+        self._navigator = Navigator(loaded, values.seed, values.threads, values.planner)
+        self._delay_s = FIRST_DELAY_S
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self._navigator.providers))
         self._plans = self.advertise(Plan, "plan", LATEST)
@@ -207,7 +223,7 @@ class PlanningNode(ForesightNode[Parameters]):
 
         def plan() -> tuple[NavigationStep, float]:
             start = time.perf_counter()
-            step = self._navigator.update(stamp_s, latent, proprioception, obstacles)
+            step = self._navigator.update(stamp_s, latent, proprioception, obstacles, self._delay_s)
             return step, time.perf_counter() - start
 
         def done(planned: tuple[NavigationStep, float]) -> None:
@@ -230,7 +246,9 @@ class PlanningNode(ForesightNode[Parameters]):
         else:
             self._publish(pursuit, stamp, step)
             self.health.event("plans")
-            self.health.latency("image to plan", self.now_s() - seconds(stamp))
+            took_s = self.now_s() - seconds(stamp)
+            self.health.latency("image to plan", took_s)
+            self._delay_s += DELAY_SMOOTHING * (max(took_s, 0.0) - self._delay_s)
 
     def _publish(self, pursuit: Pursuit, stamp: Time, step: NavigationStep | None) -> None:
         """Without a step: an empty plan, which tells actuation to hold."""

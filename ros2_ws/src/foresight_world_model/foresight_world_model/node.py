@@ -14,6 +14,7 @@ from nav_msgs.msg import Path
 from rclpy.qos import QoSProfile
 
 from foresight import bundle
+from foresight.bundle import PROVIDERS, Runtime
 from foresight.planning import Belief as TrackedBelief
 from foresight.planning import BeliefTracker, Imagined
 from foresight_interfaces.msg import Belief, ExecutedAction, Imagination, Observation, Plan
@@ -31,6 +32,12 @@ LIMIT_SLACK = 1e-3
 @dataclass(frozen=True)
 class Parameters:
     bundle: str = parameter("", "Folder of the world model.", required=True)
+    provider: str = parameter(
+        "auto",
+        "Where graphs run: the fastest there is (auto), or this one or not at all.",
+        choices=("auto", *PROVIDERS),
+    )
+    half: bool = parameter(False, "Let TensorRT compute in half precision.")
     imagination_period_s: float = parameter(
         0.5, "Shortest time between imaginations, s.", minimum=0.1, maximum=60.0, live=True
     )
@@ -53,7 +60,9 @@ class WorldModelNode(ForesightNode[Parameters]):
         self._base_frame = "base_link"
 
     def configure(self) -> None:
-        loaded = bundle.load(self.values.bundle)
+        values = self.values
+        runtime = Runtime(values.provider, values.half, self.get_logger().info)
+        loaded = bundle.load(values.bundle, runtime)
         self._manifest, self._digest = loaded.manifest, loaded.digest
         self._tracker = BeliefTracker(loaded)
         self._beliefs: deque[TrackedBelief] = deque(maxlen=KEPT_BELIEFS)

@@ -1,0 +1,86 @@
+"""The predictor and the distance head, arranged for many rollouts towards one goal.
+
+The same functions as `foresight.dynamics.networks` computes, in a third of the operations: layers
+that read the same input are one product, what depends on actions only is computed for all steps at
+once, and what depends on the goal only once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from foresight.dynamics.networks import ACTION, PairNetwork, Predictor
+
+
+class Imagined(NamedTuple):
+    """latents (N, H, D), probability of a bump (N, H), expected squared error (N, H)."""
+
+    latents: Tensor
+    bumps: Tensor
+    errors: Tensor
+
+
+class Rollout(nn.Module):
+    """latent (1, D), proprioception (1, P), actions (N, H, A) -> Imagined."""
+
+    body: Tensor
+    act: Tensor
+    conditioned: Tensor
+    bias: Tensor
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__()
+        self.predictor = predictor
+        motion = predictor.condition[0]
+        assert isinstance(motion, nn.Linear)
+        weight = (motion.weight / predictor.scale).T
+        self.register_buffer("body", weight[:-ACTION].contiguous())
+        self.register_buffer("act", weight[-ACTION:].contiguous())
+        self.register_buffer("motion_bias", motion.bias.detach().clone())
+        films = [block.film for block in predictor.blocks]
+        layers = [predictor.enter_motion, *films]
+        bias = [predictor.enter_motion.bias + predictor.enter.bias]
+        for film in films:
+            gain, shift = film.bias.chunk(2)
+            bias += [1 + gain, shift]
+        self.register_buffer("conditioned", torch.cat([la.weight for la in layers]).T.contiguous())
+        self.register_buffer("bias", torch.cat(bias).detach())
+
+    def forward(self, latent: Tensor, proprioception: Tensor, actions: Tensor) -> Imagined:
+        net, count = self.predictor, len(actions)
+        driven = (actions @ self.act + self.motion_bias).unbind(1)
+        state, body = latent.expand(count, -1), proprioception.expand(count, -1)
+        states, bumps, errors = [], [], []
+        for action, motion in zip(actions.unbind(1), driven, strict=True):
+            condition = torch.relu(torch.addmm(motion, body, self.body))
+            parts = torch.addmm(self.bias, condition, self.conditioned)
+            enter, *films = parts.chunk(1 + 2 * len(net.blocks), 1)
+            x = torch.addmm(enter, state, net.enter.weight.T)
+            for block, gain, shift in zip(net.blocks, films[::2], films[1::2], strict=True):
+                x = x + block.out(torch.relu(block.linear(block.norm(x)) * gain + shift))
+            sizes = [latent.shape[1], ACTION, 1, 1]
+            change, twist, logit, log_error = net.exit(torch.relu(x)).split(sizes, 1)
+            state, bump = state + change, torch.sigmoid(logit)
+            body = torch.cat([action + twist * net.scale[:ACTION], bump], 1)
+            states.append(state)
+            bumps.append(bump)
+            errors.append(log_error)
+        return Imagined(torch.stack(states, 1), torch.cat(bumps, 1), torch.cat(errors, 1).exp())
+
+
+class Remaining(nn.Module):
+    """latents (..., D), goal (1, D) -> log1p(seconds to the goal) (...)."""
+
+    def __init__(self, distance: PairNetwork) -> None:
+        super().__init__()
+        self.distance = distance
+
+    def forward(self, latents: Tensor, goal: Tensor) -> Tensor:
+        net, rows = self.distance, latents.flatten(0, -2)
+        at_goal = net.second(goal) + net.first.bias
+        here = torch.addmm(at_goal, rows, net.first.weight.T)
+        features = torch.addmm(here, (rows - goal).abs(), net.gap.weight.T)
+        return nn.functional.softplus(net.rest(features)[:, 0]).view(latents.shape[:-1])

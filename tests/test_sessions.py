@@ -1,0 +1,115 @@
+"""What graphs run on: the order of providers, their options, what is shared, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+
+from foresight import bundle
+from foresight.bundle import Runtime
+from foresight.bundle.sessions import (
+    PROVIDERS,
+    ProviderError,
+    _Buffers,
+    engine_cache,
+    provider_options,
+)
+
+EVERYTHING = [*PROVIDERS.values(), "AzureExecutionProvider"]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Engines are cached there."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def names(options: list[tuple[str, dict[str, str]]]) -> list[str]:
+    return [name for name, _ in options]
+
+
+def test_the_fastest_provider_comes_first_and_cpu_last() -> None:
+    found = names(provider_options(Runtime(), EVERYTHING, "d", True))
+    assert found == [PROVIDERS["tensorrt"], PROVIDERS["cuda"], PROVIDERS["cpu"]]
+    without = names(provider_options(Runtime(), [PROVIDERS["cpu"], PROVIDERS["cuda"]], "d", True))
+    assert without == [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+
+
+@pytest.mark.parametrize("wanted", list(PROVIDERS))
+def test_a_provider_that_is_asked_for_is_the_only_one_besides_cpu(wanted: str) -> None:
+    found = names(provider_options(Runtime(wanted), EVERYTHING, "d", True))
+    assert found == list(dict.fromkeys([PROVIDERS[wanted], PROVIDERS["cpu"]]))
+
+
+def test_only_static_graphs_are_captured() -> None:
+    for static in (True, False):
+        options = dict(provider_options(Runtime(), EVERYTHING, "d", static))
+        assert options[PROVIDERS["cuda"]]["enable_cuda_graph"] == str(int(static))
+        assert options[PROVIDERS["tensorrt"]]["trt_cuda_graph_enable"] == str(int(static))
+
+
+def test_half_precision_is_only_used_when_asked_for() -> None:
+    for half in (False, True):
+        options = dict(provider_options(Runtime(half=half), EVERYTHING, "d", True))
+        assert options[PROVIDERS["tensorrt"]]["trt_fp16_enable"] == str(int(half))
+
+
+def test_a_provider_that_is_not_there_is_refused_with_the_remedy() -> None:
+    with pytest.raises(ProviderError, match="GPU=1"):
+        provider_options(Runtime("cuda"), ["CPUExecutionProvider"], "d", True)
+    with pytest.raises(ProviderError, match="choose one of auto, tensorrt, cuda, cpu"):
+        provider_options(Runtime("npu"), EVERYTHING, "d", True)
+
+
+def test_engines_of_other_graphs_versions_and_gpus_lie_apart(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    first = engine_cache("graph a")
+    assert first.is_dir() and cache in first.parents
+    assert engine_cache("graph a") == first
+    others = [engine_cache("graph b")]
+    monkeypatch.setattr("foresight.bundle.sessions._gpu_name", lambda: "Orin")
+    others.append(engine_cache("graph a"))
+    monkeypatch.setattr("foresight.bundle.sessions._tensorrt_version", lambda: "100300")
+    others.append(engine_cache("graph a"))
+    monkeypatch.setattr(ort, "__version__", "9.9")
+    others.append(engine_cache("graph a"))
+    assert len({first, *others}) == 5
+
+
+def test_a_bundle_for_a_missing_provider_says_so_in_one_sentence(passthrough: Path) -> None:
+    missing = next(
+        name for name, long in PROVIDERS.items() if long not in ort.get_available_providers()
+    )
+    loaded = bundle.load(passthrough, Runtime(provider=missing))
+    with pytest.raises(ProviderError, match=missing) as caught:
+        loaded.session("encoder")
+    assert "\n" not in str(caught.value)
+
+
+def test_nodes_of_a_process_share_a_graph(passthrough: Path) -> None:
+    first, second = (bundle.load(passthrough).session("encoder") for _ in range(2))
+    assert first._session is second._session
+    planners = [bundle.load(passthrough).session("planner") for _ in range(2)]
+    assert planners[0]._session is not planners[1]._session  # tied to its owner's buffers
+
+
+def test_buffers_give_what_a_plain_run_gives(exported: Path) -> None:
+    """As on a GPU, where inputs and outputs stay at their addresses; here in the CPU's memory."""
+    session = bundle.load(exported).session("planner")
+    buffers = _Buffers(session._session, "cpu")
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        inputs = {
+            name: rng.standard_normal(shape).astype(np.float32)
+            for name, shape in session.inputs.items()
+        }
+        expected = session.run(["actions", "latents"], inputs)
+        found = buffers.run(["actions", "latents"], inputs)
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(a, b)
+        found[0][:] = 7  # the caller's own: the next run does not see it
