@@ -58,7 +58,7 @@ class Step(NamedTuple):
     log_error: Tensor
 
 
-class _FilmBlock(nn.Module):
+class FilmBlock(nn.Module):
     """Residual layer with gain and shift set by motion and action (FiLM, Perez et al. 2018)."""
 
     def __init__(self, width: int, condition: int) -> None:
@@ -86,7 +86,7 @@ class Predictor(nn.Module):
         self.condition = nn.Sequential(nn.Linear(PROPRIOCEPTION + ACTION, 64), nn.ReLU())
         self.enter = nn.Linear(latent, width)
         self.enter_motion = nn.Linear(64, width)
-        self.blocks = nn.ModuleList(_FilmBlock(width, 64) for _ in range(blocks))
+        self.blocks = nn.ModuleList(FilmBlock(width, 64) for _ in range(blocks))
         self.exit = nn.Linear(width, latent + ACTION + 2)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)

@@ -94,12 +94,12 @@ class Chain:
             helper.make_node("Identity", [result], [name])
             for result, name in zip(results, outputs, strict=True)
         ]
-        ends = [
+        starts, ends = (
             [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in entries.items()]
             for entries in (self._inputs, outputs)
-        ]
+        )
         weights = list(self._weights.values())
-        graph = helper.make_graph([*self._nodes, *named], "chain", *ends, weights)
+        graph = helper.make_graph([*self._nodes, *named], "chain", starts, ends, weights)
         return helper.make_model(graph, opset_imports=self._opsets, ir_version=10)
 
     def _stored(self, weight: TensorProto) -> str:

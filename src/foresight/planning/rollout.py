@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from foresight.dynamics.networks import ACTION, PairNetwork, Predictor
+from foresight.dynamics.networks import ACTION, FilmBlock, PairNetwork, Predictor
 
 
 class Imagined(NamedTuple):
@@ -30,24 +30,27 @@ class Rollout(nn.Module):
     act: Tensor
     conditioned: Tensor
     bias: Tensor
+    motion_bias: Tensor
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
         self.predictor = predictor
+        self.blocks = [block for block in predictor.blocks if isinstance(block, FilmBlock)]
         motion = predictor.condition[0]
         assert isinstance(motion, nn.Linear)
-        weight = (motion.weight / predictor.scale).T
+        films = [block.film for block in self.blocks]
+        with torch.no_grad():
+            weight = (motion.weight / predictor.scale).T
+            layers = torch.cat([layer.weight for layer in (predictor.enter_motion, *films)])
+            bias = [predictor.enter_motion.bias + predictor.enter.bias]
+            for film in films:
+                gain, shift = film.bias.chunk(2)
+                bias += [gain + 1, shift]
         self.register_buffer("body", weight[:-ACTION].contiguous())
         self.register_buffer("act", weight[-ACTION:].contiguous())
         self.register_buffer("motion_bias", motion.bias.detach().clone())
-        films = [block.film for block in predictor.blocks]
-        layers = [predictor.enter_motion, *films]
-        bias = [predictor.enter_motion.bias + predictor.enter.bias]
-        for film in films:
-            gain, shift = film.bias.chunk(2)
-            bias += [1 + gain, shift]
-        self.register_buffer("conditioned", torch.cat([la.weight for la in layers]).T.contiguous())
-        self.register_buffer("bias", torch.cat(bias).detach())
+        self.register_buffer("conditioned", layers.T.contiguous())
+        self.register_buffer("bias", torch.cat(bias))
 
     def forward(self, latent: Tensor, proprioception: Tensor, actions: Tensor) -> Imagined:
         net, count = self.predictor, len(actions)
@@ -57,9 +60,9 @@ class Rollout(nn.Module):
         for action, motion in zip(actions.unbind(1), driven, strict=True):
             condition = torch.relu(torch.addmm(motion, body, self.body))
             parts = torch.addmm(self.bias, condition, self.conditioned)
-            enter, *films = parts.chunk(1 + 2 * len(net.blocks), 1)
+            enter, *films = parts.chunk(1 + 2 * len(self.blocks), 1)
             x = torch.addmm(enter, state, net.enter.weight.T)
-            for block, gain, shift in zip(net.blocks, films[::2], films[1::2], strict=True):
+            for block, gain, shift in zip(self.blocks, films[::2], films[1::2], strict=True):
                 x = x + block.out(torch.relu(block.linear(block.norm(x)) * gain + shift))
             sizes = [latent.shape[1], ACTION, 1, 1]
             change, twist, logit, log_error = net.exit(torch.relu(x)).split(sizes, 1)
