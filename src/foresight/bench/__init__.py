@@ -64,13 +64,14 @@ def bench(
     chosen = [name for name in LIMITS if what in ("all", name)]
     _check_installed(chosen)
     loaded, profile = bundles.load(bundle), RobotProfile.load(robot)
+    settings = planning_settings()
 
     @cache
     def plan(count: int, others: bool) -> Figures:
         from foresight.bench.models import plan
 
         say("plan: the navigator on a drive in the simulator")
-        return plan(loaded, profile, count, repeats, others)
+        return plan(loaded, profile, settings["planner"], count, repeats, others)
 
     @cache
     def encode(count: int) -> Figures:
@@ -82,7 +83,7 @@ def bench(
     def loop() -> Figures:
         from foresight.bench.loop import loop
 
-        alone = encode(ENCODING_THREADS), plan(planning_threads(), "plan" in chosen)
+        alone = encode(ENCODING_THREADS), plan(settings["threads"], "plan" in chosen)
         limit_ms = sum(part["p50_ms"] for part in alone)
         return loop(bundle, robot, limit_ms, composed, say)
 
@@ -99,7 +100,7 @@ def bench(
         return train()
 
     runs: dict[str, Callable[[], Figures]] = {
-        "plan": lambda: plan(threads or planning_threads(), True),
+        "plan": lambda: plan(threads or settings["threads"], True),
         "encode": lambda: encode(threads or ENCODING_THREADS),
         "loop": loop,
         "sim": sim,
@@ -108,10 +109,10 @@ def bench(
     return {"machine": machine()} | {name: runs[name]() for name in chosen}
 
 
-def planning_threads() -> int:
-    """Threads of one plan, as the planning node is configured."""
+def planning_settings() -> dict[str, Any]:
+    """The planning node's parameters as they are shipped."""
     nodes = yaml.safe_load(_SETTINGS.read_text(encoding="utf-8"))
-    return int(nodes["/**/planning"]["ros__parameters"]["threads"])
+    return nodes["/**/planning"]["ros__parameters"]
 
 
 def _check_installed(names: list[str]) -> None:

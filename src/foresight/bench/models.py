@@ -37,33 +37,43 @@ class Moment:
 
 
 def plan(
-    bundle: Bundle, profile: RobotProfile, threads: int, repeats: int, others: bool = True
+    bundle: Bundle,
+    profile: RobotProfile,
+    planner: str,
+    threads: int,
+    repeats: int,
+    others: bool = True,
 ) -> dict[str, Any]:
     """One replan of the navigator against the matrix products in it.
+
+    Args:
+        planner: one of the bundle's.
 
     Returns:
         the figures on `threads`; `by_threads` has them too, and with `others` those on one thread
         and on all cores.
     """
-    mflop = _arithmetic(bundle, "planner_mflop")
+    mflop = _arithmetic(bundle, f"{planner}_mflop")
     goal, moments = drive(bundle, profile, _MOMENTS)
     cores = len(os.sched_getaffinity(0))
     by_threads = {
-        str(count): _plan(bundle, count, goal, moments, mflop, repeats)
+        str(count): _plan(bundle, planner, count, goal, moments, mflop, repeats)
         for count in sorted({1, threads, cores} if others else {threads})
     }
-    return by_threads[str(threads)] | {"threads": threads, "by_threads": by_threads}
+    settings = {"planner": planner, "threads": threads}
+    return by_threads[str(threads)] | settings | {"by_threads": by_threads}
 
 
 def _plan(
     bundle: Bundle,
+    planner: str,
     threads: int,
     goal: np.ndarray,
     moments: list[Moment],
     mflop: float,
     repeats: int,
 ) -> dict[str, float]:
-    encoder, navigator = Encoder(bundle), Navigator(bundle, threads=threads)
+    encoder, navigator = Encoder(bundle), Navigator(bundle, threads=threads, planner=planner)
     latents = [encoder(moment.image) for moment in moments]
     navigator.set_goal(encoder(goal))
     beliefs = itertools.cycle(zip(latents, moments, strict=True))
