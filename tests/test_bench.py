@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from foresight import bench as benches
 from foresight import bundle
-from foresight.bench import bench
+from foresight.bench import bench, matmul
 from foresight.bench.loop import LoopError, loop, summary
 from foresight.bench.show import tables
 from foresight.bench.usage import Meter, node_name
@@ -45,6 +45,13 @@ def test_plan_is_held_against_its_arithmetic_on_as_many_threads(
         assert 0 < figures["p50_ms"] <= figures["p95_ms"]
         assert figures["limit_ms"] * figures["peak_gflops"] == pytest.approx(mflop)
         assert figures["limit_ratio"] == pytest.approx(figures["limit_ms"] / figures["p50_ms"])
+
+
+def test_a_held_core_does_not_lower_the_limit_below_that_of_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(matmul, "_rate_on", {1: 150.0, 2: 45.0, 4: 500.0}.__getitem__)
+    assert [matmul.cpu_rate(threads) for threads in (1, 2, 4)] == [150.0, 150.0, 500.0]
 
 
 def test_the_command_writes_one_object_and_shows_a_table(exported: Path, tmp_path: Path) -> None:

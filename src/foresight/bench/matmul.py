@@ -23,7 +23,15 @@ _VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def cpu_rate(threads: int) -> float:
-    """Of float32 products on so many threads."""
+    """Of float32 products on up to so many threads.
+
+    One thread is tried, too: where another program holds a core, a product on all of them waits
+    for its slowest part and falls below what a single one reaches.
+    """
+    return max(_rate_on(count) for count in {1, threads})
+
+
+def _rate_on(threads: int) -> float:
     environment = os.environ | dict.fromkeys(_VARIABLES, str(threads))
     command = [sys.executable, "-P", __file__]
     result = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -31,14 +39,21 @@ def cpu_rate(threads: int) -> float:
 
 
 def torch_rate(device: torch.device, *kinds: torch.dtype) -> float:
-    """Of PyTorch's products, the best of these kinds of number, on the threads that it uses."""
+    """Of PyTorch's products, the best of these kinds of number, on up to as many threads as it
+    uses (see `cpu_rate`)."""
     import torch
 
+    threads = torch.get_num_threads()
     allowed = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = True  # as ONNX Runtime does
     try:
-        return max(_torch_rate(device, kind) for kind in kinds)
+        rates = []
+        for count in {1, threads} if device.type == "cpu" else {threads}:
+            torch.set_num_threads(count)
+            rates += [_torch_rate(device, kind) for kind in kinds]
+        return max(rates)
     finally:
+        torch.set_num_threads(threads)
         torch.backends.cuda.matmul.allow_tf32 = allowed
 
 
