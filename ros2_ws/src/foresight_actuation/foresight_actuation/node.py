@@ -30,7 +30,7 @@ from foresight_node import ForesightNode, parameter, run
 from foresight_node.messages import LATCHED, LATEST, seconds, to_stamp
 
 EXECUTED_INTERVAL_S = 0.1
-LEAST_TICK_S = 0.01
+LEAST_TICK_S = 0.002
 """A new plan is acted on at once, unless the last command was sent less than this ago."""
 STATUS_PERIOD_S = 1.0
 BRAKING_LIMIT_S = 30.0
