@@ -208,7 +208,7 @@ def replace_encoder(folder: Path, graph: ModelProto) -> None:
         ("dynamics", {"latent_size": 4}, "latent"),
         ("dynamics", {"proprioception": ["linear_mps", "angular_radps"]}, "proprioception"),
         ("planner", {"latent_size": 4}, "latent"),
-        ("planner", {"planners": {"planner": {"horizon": 5}}}, "warm_start"),
+        ("planner", {"planners": {"planner": {"horizon": 6}}}, "warm_start"),
         ("planner", {"planners": {"planner": {"iterations": 3}}}, "noise"),
         ("planner", {"planners": {"planner": {"samples": 9}}}, "noise"),
     ],

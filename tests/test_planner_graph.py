@@ -77,7 +77,7 @@ def test_half_precision_finds_a_plan_as_good(model: Bundle) -> None:
             half.run(["actions"], inputs)[0],
             session.run(["actions"], other)[0],
         ]
-        full, rounded, another = (reference.evaluate(plan, inputs)[0][0] for plan in plans)
+        full, rounded, another = (reference.cost(plan, inputs)[0] for plan in plans)
         rounding.append(abs(rounded - full))
         luck.append(abs(another - full))
     assert np.mean(rounding) < 0.5 * np.mean(luck)
@@ -113,9 +113,7 @@ def test_search_is_cheaper_than_what_it_started_from(model: Bundle) -> None:
         inputs = situation(model, "planner", seed)
         plan = session.run(["actions"], inputs)[0]
         starts = np.concatenate([inputs["warm_start"], inputs["proposals"]])
-        assert reference.evaluate(plan, inputs)[0][0] < np.median(
-            reference.evaluate(starts, inputs)[0]
-        )
+        assert reference.cost(plan, inputs)[0] < np.median(reference.cost(starts, inputs))
 
 
 def test_what_is_past_changing_is_imagined_too(model: Bundle) -> None:
@@ -124,10 +122,10 @@ def test_what_is_past_changing_is_imagined_too(model: Bundle) -> None:
     inputs["delay"] = np.ones(1, np.float32)
     plans = np.repeat(inputs["warm_start"], 2, 0)
     plans[1, 0] = [0.5, 1.4]
-    latents = reference.evaluate(plans, inputs)[2]
+    latents = reference.foresee(plans, inputs)[1]
     np.testing.assert_allclose(latents[0], latents[1], atol=1e-6)
     inputs["delay"] = np.zeros(1, np.float32)
-    latents = reference.evaluate(plans, inputs)[2]
+    latents = reference.foresee(plans, inputs)[1]
     assert np.abs(latents[0] - latents[1]).max() > 1e-3
 
 

@@ -41,7 +41,7 @@ class Optimiser(nn.Module):
         self.settings, self.action_s = settings, action.duration_s
         self.register_buffer("low", torch.tensor(action.low))
         self.register_buffer("high", torch.tensor(action.high))
-        weight = torch.ones(settings.horizon)
+        weight = torch.ones(settings.horizon // settings.judged_every)
         weight[-1] = settings.final_weight
         self.register_buffer("weight", weight / weight.sum())
         colour = colouring(settings.horizon, settings.noise_exponent)
@@ -79,13 +79,13 @@ class Optimiser(nn.Module):
         spread = ((self.high - self.low) / 4).expand_as(mean)
         drawn = self._draw(mean, spread, white)[self.settings.proposals :]
         candidates = torch.cat([mean, proposals, drawn])
-        return self._select(candidates, self.evaluate(candidates, *situation)[0])
+        return self._select(candidates, self.evaluate(candidates, *situation))
 
     def go_on(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Another round: the situation, what the last round gave, noise -> the same."""
         *situation, mean, spread, kept, kept_cost, white = inputs
         candidates = torch.cat([mean, self._draw(mean, spread, white)])
-        cost = self.evaluate(candidates, *situation)[0]
+        cost = self.evaluate(candidates, *situation)
         return self._select(torch.cat([candidates, kept]), torch.cat([cost, kept_cost]))
 
     def end(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -94,7 +94,7 @@ class Optimiser(nn.Module):
         The mean, not the best sample: a single sample wins by the model's errors.
         """
         *situation, mean = inputs
-        return mean, *self.evaluate(mean, *situation)[1:]
+        return mean, *self.foresee(1, mean, *situation)[:-1]
 
     def _draw(self, mean: Tensor, spread: Tensor, white: Tensor) -> Tensor:
         return (mean + spread * (self.colour @ white[0])).clamp(self.low, self.high)
@@ -107,8 +107,21 @@ class Optimiser(nn.Module):
         kept = settings.kept
         return elite.mean(0, keepdim=True), spread, elite[:kept], best.values[:kept]
 
-    def evaluate(
+    def evaluate(self, actions: Tensor, *situation: Tensor) -> Tensor:
+        """Cost (N,) of action sequences (N, H, A)."""
+        settings = self.settings
+        every = settings.judged_every
+        energy, _, collision, uncertainty, jerk = self.foresee(every, actions, *situation)
+        return (
+            (energy * self.weight).sum(1)
+            + settings.collision_weight * collision.mean(1)
+            + settings.uncertainty_weight * uncertainty.mean(1)
+            + settings.roughness_weight * jerk
+        )
+
+    def foresee(
         self,
+        every: int,
         actions: Tensor,
         latent: Tensor,
         proprioception: Tensor,
@@ -119,8 +132,8 @@ class Optimiser(nn.Module):
         committed: Tensor,
         delay: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """(N, H, A) -> cost (N,), energy (N, H), latents (N, H, D), collision (N, H), uncertainty
-        (N, H)."""
+        """Plans (N, H, A) -> energy after `every` so many actions (N, H / every), latents
+        (N, H, D), collision (N, H), uncertainty (N, H), jerk (N,)."""
         count = actions.shape[0]
         before = torch.cat([proprioception[:, None, :2].expand(count, -1, -1), actions[:, :-1]], 1)
         jerk = ((actions - before) / (self.high - self.low)).square().sum(-1).mean(1)
@@ -129,15 +142,10 @@ class Optimiser(nn.Module):
         imagined = self.rollout(latent, proprioception, actions)
         place, heading = self._way(actions)
         collision = torch.maximum(imagined.bumps, self._blocked(place, obstacles))
-        learned = self.remaining(imagined.latents, goal)
-        energy = self._homing(learned, place[:, 1::2], heading[:, 1::2], goal_pose, trust)
-        cost = (
-            (energy * self.weight).sum(1)
-            + self.settings.collision_weight * collision.mean(1)
-            + self.settings.uncertainty_weight * imagined.errors.mean(1)
-            + self.settings.roughness_weight * jerk
-        )
-        return cost, energy, imagined.latents, collision, imagined.errors
+        learned = self.remaining(imagined.latents[:, every - 1 :: every], goal)
+        ends = slice(2 * every - 1, None, 2 * every)
+        energy = self._homing(learned, place[:, ends], heading[:, ends], goal_pose, trust)
+        return energy, imagined.latents, collision, imagined.errors, jerk
 
     def _way(self, actions: Tensor) -> tuple[Tensor, Tensor]:
         """Where actions (N, H, A) lead by the unicycle, in the robot's frame: place (N, 2H, 2) m

@@ -39,24 +39,36 @@ class ReferencePlanner:
             if k == 0:
                 drawn = np.concatenate([inputs["proposals"], drawn[spec.proposals :]])
             candidates = np.concatenate([mean, drawn, kept])
-            cost = np.concatenate([self.evaluate(candidates[: spec.samples], inputs)[0], kept_cost])
+            cost = np.concatenate([self.cost(candidates[: spec.samples], inputs), kept_cost])
             best = np.argsort(cost, kind="stable")[: spec.elites]
             elite = candidates[best]
             kept, kept_cost = elite[: spec.kept], cost[best][: spec.kept]
             mean = elite.mean(0, keepdims=True)
             spread = elite.std(0, ddof=1) + spec.spread_floor * span / 4
-        found = self.evaluate(mean, inputs)[1:]
         names = ("energy", "latents", "collision", "uncertainty")
-        return {"actions": mean, **dict(zip(names, found, strict=True))}
+        return {"actions": mean, **dict(zip(names, self.foresee(mean, inputs), strict=True))}
 
-    def evaluate(self, actions: Array, inputs: Inputs) -> tuple[Array, Array, Array, Array, Array]:
-        """Action sequences (N, H, A) -> cost (N,), energy (N, H), latents (N, H, D), collision
-        (N, H), uncertainty (N, H)."""
+    def cost(self, actions: Array, inputs: Inputs) -> Array:
+        """Of action sequences (N, H, A): (N,)."""
         spec, count = self._spec, len(actions)
         before = np.concatenate(
             [np.repeat(inputs["proprioception"][:, None, :2], count, 0), actions[:, :-1]], 1
         )
         jerk = np.square((actions - before) / (self._high - self._low)).sum(-1).mean(1)
+        energy, _, collision, uncertainty = self.foresee(actions, inputs)
+        energy = energy[:, spec.judged_every - 1 :: spec.judged_every]
+        weight = np.ones(energy.shape[1])
+        weight[-1] = spec.final_weight
+        return (
+            energy @ (weight / weight.sum())
+            + spec.collision_weight * collision.mean(1)
+            + spec.uncertainty_weight * uncertainty.mean(1)
+            + spec.roughness_weight * jerk
+        )
+
+    def foresee(self, actions: Array, inputs: Inputs) -> tuple[Array, Array, Array, Array]:
+        """Action sequences (N, H, A) -> energy (N, H), latents (N, H, D), collision (N, H),
+        uncertainty (N, H)."""
         driven = actions.copy()
         driven[:, 0] += inputs["delay"] * (inputs["committed"] - driven[:, 0])
         latents, bumps, uncertainty = self._imagine(driven, inputs)
@@ -65,15 +77,7 @@ class ReferencePlanner:
         learned = self._gap(latents, inputs["goal"])
         pose, trust = inputs["goal_pose"][0], inputs["trust"]
         energy = _homing(learned, place[:, 1::2], heading[:, 1::2], pose, trust)
-        weight = np.ones(spec.horizon)
-        weight[-1] = spec.final_weight
-        cost = (
-            energy @ (weight / weight.sum())
-            + spec.collision_weight * collision.mean(1)
-            + spec.uncertainty_weight * uncertainty.mean(1)
-            + spec.roughness_weight * jerk
-        )
-        return cost, energy, latents, collision, uncertainty
+        return energy, latents, collision, uncertainty
 
     def _imagine(self, actions: Array, inputs: Inputs) -> tuple[Array, Array, Array]:
         count = len(actions)
