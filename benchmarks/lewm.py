@@ -117,9 +117,10 @@ class Peer:
         return json.loads(line)
 
 
-def ours(bundle: Bundle, threads: int) -> list[Callable[[], object]]:
-    """What OURS names; a plan every 0.3 s of the robot's time."""
-    navigator, encoder = Navigator(bundle, threads=threads), Encoder(bundle, threads)
+def ours(bundle: Bundle) -> list[Callable[[], object]]:
+    """What OURS names, on one thread, as the nodes do: more do not help products this small. A plan
+    every 0.3 s of the robot's time."""
+    navigator, encoder = Navigator(bundle), Encoder(bundle)
     rng, picture = np.random.default_rng(0), bundle.manifest.image
     image = rng.integers(0, 256, (picture.height, picture.width, 3), np.uint8)
     navigator.set_goal(encoder(255 - image))
@@ -143,17 +144,17 @@ def measure(bundle: Bundle, peer: Peer, threads: list[int], rounds: int) -> Iter
     Yields:
         after each round all that was timed so far.
     """
-    calls = {count: ours(bundle, count) for count in threads}
+    calls = ours(bundle)
     samples: Samples = {}
     for count in threads:  # warm up
         peer.plan(count, 1)
-        for call in calls[count] * OURS_PER_TURN:
+        for call in calls * OURS_PER_TURN:
             call()
     for turn in range(rounds):
         for count in threads:
             for iterations in ITERATIONS:
                 time.sleep(0.5)  # for their idle threads to sleep, too
-                for name, call in zip(OURS, calls[count], strict=True):
+                for name, call in zip(OURS, calls, strict=True):
                     times = samples.setdefault((name, count), [])
                     times.extend(timed(call) for _ in range(OURS_PER_TURN))
                 theirs = peer.plan(count, iterations)
@@ -183,7 +184,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     add, cores = parser.add_argument, os.cpu_count() or 1
     add("--bundle", type=Path, default=ROOT / "models/apartment", help="ours (models/apartment)")
-    add("--threads", type=int, nargs="+", default=sorted({cores, 1})[::-1], help="(all cores; 1)")
+    add(
+        "--threads",
+        type=int,
+        nargs="+",
+        default=sorted({cores, 1})[::-1],
+        help="of LeWM (all cores; 1)",
+    )
     add("--rounds", type=int, default=5, help="how often each of LeWM's is timed (5)")
     add("--environment", type=Path, default=ROOT / "runs/peer/venv", help="(runs/peer/venv)")
     add("--json", type=Path, default=ROOT / "results/lewm.json", help="(results/lewm.json)")

@@ -78,28 +78,20 @@ def summary(
 ) -> dict[str, Any]:
     """What a report and the processes' usage say of the loop.
 
-    The report has percentiles of each goal; here they are averaged, weighted by time.
-
     Raises:
-        LoopError: no goal was driven to.
+        LoopError: no plan was driven.
     """
-
-    def mean(key: str, percentile: str) -> float:
-        goals = [goal for goal in content["goals"] if goal[key][percentile] is not None]
-        seconds = sum(goal["seconds"] for goal in goals)
-        if not seconds:
-            raise LoopError(f"the report has no {key}")
-        return sum(goal["seconds"] * goal[key][percentile] for goal in goals) / seconds
-
-    p50_ms = mean("image_to_command_ms", "p50")
+    plan, whole = content["plan_ms"], content["image_to_command_ms"]
+    if plan["p50"] is None or whole["p50"] is None:
+        raise LoopError("no plan became a command")
     stack = [use for name, use in usage.items() if name not in BESIDE]
     return {
-        "p50_ms": p50_ms,
-        "p95_ms": mean("image_to_command_ms", "p95"),
-        "limit_ratio": limit_ms / p50_ms,
+        "p50_ms": whole["p50"],
+        "p95_ms": whole["p95"],
+        "limit_ratio": limit_ms / whole["p50"],
         "limit_ms": limit_ms,
-        "plan_p50_ms": mean("plan_ms", "p50"),
-        "plan_p95_ms": mean("plan_ms", "p95"),
+        "plan_p50_ms": plan["p50"],
+        "plan_p95_ms": plan["p95"],
         "stack_cores": sum(use["cores"] for use in stack),
         "stack_mb": sum(use["pss_mb"] for use in stack),
         "goals_reached": content["goals_reached"],

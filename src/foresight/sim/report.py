@@ -226,6 +226,10 @@ class DemoLog:
             "failure": self.failure,
             "bumps": int(self.bumps),
             "real_time_factor": self._real_time_factor(),
+            "plan_ms": _percentiles([ms for leg in self.legs for ms in leg.plan_ms]),
+            "image_to_command_ms": _percentiles(
+                [ms for leg in self.legs for ms in leg.image_to_command_ms]
+            ),
             "start": _pose_report(self.start),
             "goals": legs,
             "definitions": DEFINITIONS,
