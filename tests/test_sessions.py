@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from foresight import bundle
-from foresight.bundle import Runtime
+from foresight.bundle import Runtime, sessions
 from foresight.bundle.sessions import (
     PROVIDERS,
     ProviderError,
@@ -96,6 +96,28 @@ def test_nodes_of_a_process_share_a_graph(passthrough: Path) -> None:
     assert first._session is second._session
     planners = [bundle.load(passthrough).session("planner") for _ in range(2)]
     assert planners[0]._session is not planners[1]._session  # tied to its owner's buffers
+
+
+def test_a_gpu_that_captures_no_graph_runs_without(
+    passthrough: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a node of the graph may cost that has no place on the GPU is speed, not the robot."""
+    build, tried = sessions._build, []
+
+    def cannot_capture(*args: object) -> ort.InferenceSession:
+        tried.append(args[-1])
+        if args[-1]:
+            raise RuntimeError("capture failed\nwith details")
+        monkeypatch.setattr(ort, "get_available_providers", lambda: [PROVIDERS["cpu"]])
+        return build(*args)
+
+    monkeypatch.setattr(sessions, "_build", cannot_capture)
+    monkeypatch.setattr(ort, "get_available_providers", lambda: [*PROVIDERS.values()])
+    told: list[str] = []
+    session = bundle.load(passthrough, Runtime(tell=told.append)).session("planner")
+    assert tried == [True, False]
+    assert told == ["planner: no CUDA graph can be captured (capture failed); running without"]
+    assert session.providers == [PROVIDERS["cpu"]]
 
 
 def test_buffers_give_what_a_plain_run_gives(exported: Path) -> None:

@@ -51,17 +51,20 @@ class Bundle:
             ProviderError: the provider that the bundle was loaded for is not there.
         """
         file = self.path / self.manifest.graphs[graph].file
-        static = graph in self.manifest.planners
         try:
-            session = open_session(self._graphs[graph], graph, threads, self._runtime, static)
-        except ProviderError:
+            return open_session(
+                self._graphs[graph],
+                graph,
+                threads,
+                self._runtime,
+                static=graph in self.manifest.planners,
+                check=lambda session: _check_shapes(session, graph, self.manifest, file),
+            )
+        except (BundleError, ProviderError):
             raise
         except Exception as error:  # onnxruntime raises many types of its own
-            reason = str(error).splitlines()[0]
-            raise BundleError(f"{file}: ONNX Runtime cannot build it ({reason})") from error
-        _check_shapes(session, graph, self.manifest, file)  # first: they bound what a run takes
-        session.warm_up()
-        return session
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise BundleError(f"{file}: ONNX Runtime cannot run it ({reason})") from error
 
 
 def load(path: str | Path, runtime: Runtime | None = None) -> Bundle:

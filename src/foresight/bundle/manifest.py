@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 PLANNER = "planner"
+MOST_ACTIONS = 2**22  # imagined in one plan: bounds the memory that a foreign bundle can ask for
 GRAPHS = ("encoder", "dynamics", "relation", PLANNER)  # besides, perhaps: policy, more planners
 
 
@@ -76,6 +77,8 @@ class PlannerSpec(_Section):
     def _counts_fit(self) -> PlannerSpec:
         if not self.kept <= self.elites <= self.samples or self.proposals >= self.samples:
             raise ValueError("kept <= elites <= samples and proposals < samples are needed")
+        if self.samples * self.iterations * self.horizon > MOST_ACTIONS:
+            raise ValueError(f"samples * iterations * horizon is more than {MOST_ACTIONS}")
         if self.horizon % self.judged_every:
             raise ValueError("judged_every must divide horizon")
         return self

@@ -114,30 +114,70 @@ _shared: WeakValueDictionary[tuple[str, str, bool, int], ort.InferenceSession] =
 _opening = threading.Lock()
 
 
-def open_session(data: bytes, name: str, threads: int, runtime: Runtime, static: bool) -> Session:
-    """A session of a graph. What ONNX Runtime holds of it is shared within the process, but
+def open_session(
+    data: bytes,
+    name: str,
+    threads: int,
+    runtime: Runtime,
+    static: bool,
+    check: Callable[[Session], None],
+) -> Session:
+    """A warm session of a graph. What ONNX Runtime holds of it is shared within the process, but
     for graphs of static shapes: those may be tied to one owner's buffers.
+
+    Args:
+        check: is called before anything runs, and raises what speaks against it.
 
     Raises:
         ProviderError: the provider asked for is unknown or not there.
-        Exception: of many types, when ONNX Runtime cannot build the graph.
+        Exception: of many types, when ONNX Runtime cannot build or run the graph.
     """
     digest = hashlib.sha256(data).hexdigest()
     if static:
-        return Session(_build(data, digest, name, threads, runtime, static))
+        return _own_session(data, digest, name, threads, runtime, check)
     with _opening:
         key = (digest, runtime.provider, runtime.half, threads)
         shared = _shared.get(key)
         if shared is None:
-            shared = _shared[key] = _build(data, digest, name, threads, runtime, static)
-    return Session(shared)
+            shared = _shared[key] = _build(data, digest, name, threads, runtime, False)
+    session = Session(shared)
+    check(session)
+    session.warm_up()
+    return session
+
+
+def _own_session(
+    data: bytes,
+    digest: str,
+    name: str,
+    threads: int,
+    runtime: Runtime,
+    check: Callable[[Session], None],
+) -> Session:
+    """With a captured CUDA graph if there is a GPU that can do it."""
+    gpu = set(ort.get_available_providers()) & {PROVIDERS["tensorrt"], PROVIDERS["cuda"]}
+    for capture in (True, False) if gpu else (False,):
+        try:
+            built = Session(_build(data, digest, name, threads, runtime, capture))
+            check(built)
+            built.warm_up()
+        except ValueError:
+            raise
+        except Exception as error:  # onnxruntime raises many types of its own
+            if not capture:
+                raise
+            reason = str(error).splitlines()[0]
+            runtime.tell(f"{name}: no CUDA graph can be captured ({reason}); running without")
+        else:
+            return built
+    raise AssertionError("the last attempt returns or raises")
 
 
 def _build(
-    data: bytes, digest: str, name: str, threads: int, runtime: Runtime, static: bool
+    data: bytes, digest: str, name: str, threads: int, runtime: Runtime, capture: bool
 ) -> ort.InferenceSession:
     available = ort.get_available_providers()
-    providers = provider_options(runtime, available, digest, static)
+    providers = provider_options(runtime, available, digest, capture)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -160,14 +200,14 @@ def _build(
 
 
 def provider_options(
-    runtime: Runtime, available: Sequence[str], digest: str, static: bool
+    runtime: Runtime, available: Sequence[str], digest: str, capture: bool
 ) -> _Options:
     """Providers in the order of preference, each with its options; CPU always comes last.
 
     Args:
         available: what ONNX Runtime was built with.
         digest: of the graph, for the cache of TensorRT engines.
-        static: whether all shapes are fixed, so that a CUDA graph can be captured.
+        capture: a CUDA graph, for which all shapes must be fixed.
 
     Raises:
         ProviderError: unknown, or this build of ONNX Runtime lacks it.
@@ -184,18 +224,18 @@ def provider_options(
             f"provider '{wanted}' was asked for, but this ONNX Runtime has only "
             f"{', '.join(available)}; install onnxruntime-gpu (make setup GPU=1), or ask for 'auto'"
         )
-    capture = str(int(static))
+    captured = str(int(capture))
     options = {
         "tensorrt": lambda: {
             "trt_engine_cache_enable": "1",
             "trt_engine_cache_path": str(engine_cache(digest)),
             "trt_timing_cache_enable": "1",
             "trt_timing_cache_path": str(engine_cache(digest)),
-            "trt_cuda_graph_enable": capture,
+            "trt_cuda_graph_enable": captured,
             "trt_fp16_enable": str(int(runtime.half)),
         },
         # TF32 would round products to 10 bits, and elites would differ from the reference's.
-        "cuda": lambda: {"enable_cuda_graph": capture, "use_tf32": "0"},
+        "cuda": lambda: {"enable_cuda_graph": captured, "use_tf32": "0"},
         "cpu": dict,
     }
     if "cpu" not in found:

@@ -114,8 +114,8 @@ class Navigator:
         Args:
             obstacles: (N, 2) m, what a scan shows at that time, in the robot's frame; None or
                 empty without a scanner. Plans keep clear of it.
-            delay_s: after the belief's stamp, until the robot follows this plan. So long it still
-                does what was planned before, and that is part of what is imagined.
+            delay_s: after the belief's stamp, until the robot follows this plan; one action at
+                most. So long it still does what was planned before, and that is imagined, too.
 
         Raises:
             RuntimeError: no goal is set.
@@ -125,6 +125,7 @@ class Navigator:
         if stamp_s < self._stamp_s:  # the clock was set back: what was before is no past
             self.set_goal(self._goal)
         self._stamp_s = stamp_s
+        delay_s = min(max(delay_s, 0.0), self._duration_s)
         seen = self._relation(latent[None], self._goal[None])
         gap, close = float(seen.gap[0]), float(seen.close[0])
         sight = self._sight
@@ -139,7 +140,7 @@ class Navigator:
                 "trust": np.array([sight.trust], np.float32),
                 "obstacles": nearest_by_sector(obstacles, self._spec.obstacles),
                 "committed": self._committed(stamp_s, delay_s)[None],
-                "delay": np.array([min(delay_s / self._duration_s, 1.0)], np.float32),
+                "delay": np.array([delay_s / self._duration_s], np.float32),
                 "warm_start": self._shifted_plan(stamp_s)[None],
                 "proposals": self._proposals(),
                 "noise": self._rng.standard_normal(self._noise_shape, np.float32),

@@ -248,7 +248,8 @@ class PlanningNode(ForesightNode[Parameters]):
             self.health.event("plans")
             took_s = self.now_s() - seconds(stamp)
             self.health.latency("image to plan", took_s)
-            self._delay_s += DELAY_SMOOTHING * (max(took_s, 0.0) - self._delay_s)
+            usual_s = min(max(took_s, 0.0), self._action_s)  # whatever a clock that was set says
+            self._delay_s += DELAY_SMOOTHING * (usual_s - self._delay_s)
 
     def _publish(self, pursuit: Pursuit, stamp: Time, step: NavigationStep | None) -> None:
         """Without a step: an empty plan, which tells actuation to hold."""
