@@ -73,7 +73,7 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("bundles") / "exported"
     small = PlannerSpec(samples=16, proposals=8, iterations=3, horizon=4, elites=4, kept=2)
-    least = small.model_copy(update={"iterations": 1})
+    least = small.model_copy(update={"iterations": 1, "judged_every": 2})
     export_bundle(
         load_trained(trained),
         folder,

@@ -31,7 +31,7 @@ SPEED = 0.2
 FLOAT = TensorProto.FLOAT
 IMAGE = ImageSpec(width=80, height=60, hfov_deg=90.0)
 SEARCH = PlannerSpec(
-    samples=2, proposals=1, iterations=1, horizon=HORIZON, elites=1, kept=0, obstacles=8
+    samples=2, proposals=1, iterations=1, horizon=HORIZON, elites=2, kept=0, obstacles=8
 )
 
 

@@ -230,6 +230,14 @@ def test_graph_and_manifest_must_agree(
     assert f"{graph}.onnx" in message and f"'{name}'" in message
 
 
+def test_an_input_that_nobody_knows_is_refused_before_anything_runs(folder: Path) -> None:
+    """It could ask for any amount of memory."""
+    graph = follow.encoder()
+    graph.graph.input.append(follow.value("extra", 2**33))
+    replace_encoder(folder, graph)
+    assert "'extra'" in refusal(folder, "encoder")
+
+
 def test_graph_in_the_place_of_another(folder: Path) -> None:
     """An encoder cannot stand in for a planner, even with a matching digest."""
 

@@ -246,8 +246,10 @@ def test_what_is_done_until_a_plan_arrives_is_past_changing(story: Bundle) -> No
     asked: list[dict[str, np.ndarray]] = []
     run = navigator._session.run
     navigator._session.run = lambda names, inputs: asked.append(dict(inputs)) or run(names, inputs)  # type: ignore[method-assign]
-    navigator.update(0.0, FAR, STANDING, delay_s=0.1)
-    assert not asked[0]["committed"].any()  # the robot rests, and will until then
+    moving = np.array([0.3, -0.2, 0], np.float32)
+    navigator.update(0.0, FAR, moving, delay_s=0.1)
+    # Whatever made it move before this goal came goes on until then.
+    np.testing.assert_allclose(asked[0]["committed"][0], moving[:2])
     assert float(asked[0]["delay"][0]) == pytest.approx(0.1 / ACTION_S)
     navigator.update(0.3, FAR, STANDING, delay_s=0.4)
     np.testing.assert_allclose(asked[1]["committed"][0], AHEAD[:2].mean(0), atol=1e-6)

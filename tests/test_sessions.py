@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +24,9 @@ EVERYTHING = [*PROVIDERS.values(), "AzureExecutionProvider"]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Engines are cached there."""
+    """Engines are cached there; TensorRT is installed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(sessions, "_tensorrt_version", lambda: "100200")
     return tmp_path
 
 
@@ -37,6 +39,20 @@ def test_the_fastest_provider_comes_first_and_cpu_last() -> None:
     assert found == [PROVIDERS["tensorrt"], PROVIDERS["cuda"], PROVIDERS["cpu"]]
     without = names(provider_options(Runtime(), [PROVIDERS["cpu"], PROVIDERS["cuda"]], "d", True))
     assert without == [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+
+
+def test_tensorrt_that_is_offered_but_not_installed_is_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sessions, "_tensorrt_version", lambda: sessions.NONE)
+    found = names(provider_options(Runtime(), EVERYTHING, "d", True))
+    assert found == [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+
+
+def test_without_a_place_for_engines_they_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
+    options = dict(provider_options(Runtime(), EVERYTHING, "d", True))[PROVIDERS["tensorrt"]]
+    assert "trt_engine_cache_path" not in options
 
 
 @pytest.mark.parametrize("wanted", list(PROVIDERS))
@@ -98,6 +114,25 @@ def test_nodes_of_a_process_share_a_graph(passthrough: Path) -> None:
     assert planners[0]._session is not planners[1]._session  # tied to its owner's buffers
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda inputs: inputs.pop("goal"),
+        lambda inputs: inputs.update(goal=inputs["goal"].astype(np.float64)),
+        lambda inputs: inputs.update(goal=inputs["goal"][0]),
+    ],
+    ids=["missing", "double", "flat"],
+)
+def test_buffers_take_nothing_that_does_not_fit(
+    exported: Path, spoil: Callable[[dict[str, np.ndarray]], object]
+) -> None:
+    session = bundle.load(exported).session("planner")
+    inputs = {name: np.zeros(shape, np.float32) for name, shape in session.inputs.items()}
+    spoil(inputs)
+    with pytest.raises((ValueError, KeyError), match="goal"):
+        _Buffers(session._session, "cpu").run(["actions"], inputs)
+
+
 def test_a_gpu_that_captures_no_graph_runs_without(
     passthrough: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,4 +169,3 @@ def test_buffers_give_what_a_plain_run_gives(exported: Path) -> None:
         found = buffers.run(["actions", "latents"], inputs)
         for a, b in zip(found, expected, strict=True):
             np.testing.assert_array_equal(a, b)
-        found[0][:] = 7  # the caller's own: the next run does not see it

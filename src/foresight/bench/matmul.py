@@ -45,7 +45,7 @@ def torch_rate(device: torch.device, *kinds: torch.dtype) -> float:
 
     threads = torch.get_num_threads()
     allowed = torch.backends.cuda.matmul.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = True  # as ONNX Runtime does
+    torch.backends.cuda.matmul.allow_tf32 = False  # nor do the sessions
     try:
         rates = []
         for count in {1, threads} if device.type == "cpu" else {threads}:

@@ -132,6 +132,9 @@ def _check_shapes(session: Session, graph: str, manifest: Manifest, file: Path) 
                     f"{file}: {kind} '{name}' has shape {_written(found[name])}, the manifest says "
                     f"{_written(shape)}; graph and manifest do not belong together"
                 )
+        strange = sorted(found.keys() - expected.keys())
+        if expected and strange:
+            raise BundleError(f"{file}: nobody knows the graph's {kind} '{strange[0]}', refused")
 
 
 _Shape = list[int | None]  # None: the batch, any number

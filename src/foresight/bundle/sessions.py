@@ -22,6 +22,7 @@ PROVIDERS = {
 }
 """By the names that users give, the fastest first."""
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8}
+NONE = "none"
 _Options = list[tuple[str, dict[str, str]]]
 
 
@@ -59,13 +60,13 @@ class Session:
         self.inputs = {entry.name: list(entry.shape) for entry in session.get_inputs()}
         self.outputs = {entry.name: list(entry.shape) for entry in session.get_outputs()}
         self.providers: list[str] = session.get_providers()
+        self._bound = is_static(session) and self.providers[0] != PROVIDERS["cpu"]
         self._buffers: _Buffers | None = None
-        if is_static(session) and self.providers[0] != PROVIDERS["cpu"]:
-            self._buffers = _Buffers(session, "cuda")
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
         """The named outputs; arrays of the graph's types, no copy is made of contiguous ones."""
-        if self._buffers is not None:
+        if self._bound:
+            self._buffers = self._buffers or _Buffers(self._session, "cuda")
             return self._buffers.run(outputs, inputs)
         return self._session.run(outputs, inputs)
 
@@ -85,6 +86,7 @@ class _Buffers:
     def __init__(self, session: ort.InferenceSession, device: str) -> None:
         self._session, self._binding = session, session.io_binding()
         self._inputs = {e.name: _buffer(e, device) for e in session.get_inputs()}
+        self._kinds = {e.name: np.dtype(_DTYPES[e.type]) for e in session.get_inputs()}
         self._outputs = {e.name: _buffer(e, device) for e in session.get_outputs()}
         for name, value in self._inputs.items():
             self._binding.bind_ortvalue_input(name, value)
@@ -92,8 +94,13 @@ class _Buffers:
             self._binding.bind_ortvalue_output(name, value)
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        for name, value in inputs.items():
-            self._inputs[name].update_inplace(np.ascontiguousarray(value))
+        for name, buffer in self._inputs.items():
+            value, shape, kind = inputs[name], buffer.shape(), self._kinds[name]
+            if value.dtype != kind or list(value.shape) != list(shape):
+                raise ValueError(
+                    f"input '{name}' is {value.dtype} {value.shape}, {kind} {shape} is needed"
+                )
+            buffer.update_inplace(np.ascontiguousarray(value))
         self._session.run_with_iobinding(self._binding)
         return [self._outputs[name].numpy() for name in outputs]
 
@@ -156,17 +163,17 @@ def _own_session(
 ) -> Session:
     """With a captured CUDA graph if there is a GPU that can do it."""
     gpu = set(ort.get_available_providers()) & {PROVIDERS["tensorrt"], PROVIDERS["cuda"]}
-    for capture in (True, False) if gpu else (False,):
+    for capture in (True, False) if gpu and runtime.provider != "cpu" else (False,):
         try:
             built = Session(_build(data, digest, name, threads, runtime, capture))
             check(built)
             built.warm_up()
-        except ValueError:
+        except (ValueError, OSError, MemoryError):
             raise
         except Exception as error:  # onnxruntime raises many types of its own
             if not capture:
                 raise
-            reason = str(error).splitlines()[0]
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             runtime.tell(f"{name}: no CUDA graph can be captured ({reason}); running without")
         else:
             return built
@@ -187,7 +194,9 @@ def _build(
     if providers[0][0] == PROVIDERS["tensorrt"]:
         runtime.tell(f"{name}: TensorRT builds its engine, which takes minutes the first time")
     began_s = time.monotonic()
-    session = ort.InferenceSession(data, options, providers=providers)
+    # ONNX Runtime's own fallback would drop the options, and change providers under way.
+    session = ort.InferenceSession(data, options, providers=providers, enable_fallback=0)
+    session.disable_fallback()
     found = session.get_providers()[0]
     if runtime.provider != "auto" and found != PROVIDERS[runtime.provider]:
         raise ProviderError(
@@ -219,6 +228,8 @@ def provider_options(
         )
     names = list(PROVIDERS) if wanted == "auto" else [wanted]
     found = [name for name in names if PROVIDERS[name] in available]
+    if wanted == "auto" and _tensorrt_version() == NONE and "tensorrt" in found:
+        found.remove("tensorrt")  # GPU builds offer it whether or not it is installed
     if not found:
         raise ProviderError(
             f"provider '{wanted}' was asked for, but this ONNX Runtime has only "
@@ -227,10 +238,7 @@ def provider_options(
     captured = str(int(capture))
     options = {
         "tensorrt": lambda: {
-            "trt_engine_cache_enable": "1",
-            "trt_engine_cache_path": str(engine_cache(digest)),
-            "trt_timing_cache_enable": "1",
-            "trt_timing_cache_path": str(engine_cache(digest)),
+            **_cached(digest),
             "trt_cuda_graph_enable": captured,
             "trt_fp16_enable": str(int(runtime.half)),
         },
@@ -241,6 +249,20 @@ def provider_options(
     if "cpu" not in found:
         found.append("cpu")
     return [(PROVIDERS[name], options[name]()) for name in found]
+
+
+def _cached(digest: str) -> dict[str, str]:
+    """Options that keep TensorRT's engines; none where there is no place to keep them."""
+    try:
+        folder = str(engine_cache(digest))
+    except OSError:
+        return {}
+    return {
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": folder,
+    }
 
 
 def engine_cache(digest: str) -> Path:
@@ -260,7 +282,7 @@ def _tensorrt_version() -> str:
             return str(ctypes.CDLL(library).getInferLibVersion())
         except (OSError, AttributeError):
             continue
-    return "none"
+    return NONE
 
 
 def _gpu_name() -> str:
@@ -268,10 +290,10 @@ def _gpu_name() -> str:
     try:
         cuda = ctypes.CDLL("libcuda.so.1")
     except OSError:
-        return "none"
+        return NONE
     name = ctypes.create_string_buffer(256)
     device = ctypes.c_int()
     if cuda.cuInit(0) or cuda.cuDeviceGet(ctypes.byref(device), 0):
-        return "none"
+        return NONE
     cuda.cuDeviceGetName(name, len(name), device)
     return name.value.decode(errors="replace")

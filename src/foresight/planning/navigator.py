@@ -139,7 +139,7 @@ class Navigator:
                 "goal_pose": sight.pose[None].astype(np.float32),
                 "trust": np.array([sight.trust], np.float32),
                 "obstacles": nearest_by_sector(obstacles, self._spec.obstacles),
-                "committed": self._committed(stamp_s, delay_s)[None],
+                "committed": self._committed(stamp_s, delay_s, proprioception)[None],
                 "delay": np.array([delay_s / self._duration_s], np.float32),
                 "warm_start": self._shifted_plan(stamp_s)[None],
                 "proposals": self._proposals(),
@@ -222,10 +222,11 @@ class Navigator:
         done = int((stamp_s - began_s) / self._duration_s)
         return np.concatenate([moves[done:], np.zeros((done, 2), np.float32)])
 
-    def _committed(self, stamp_s: float, delay_s: float) -> np.ndarray:
-        """Mean command (A,) of what was planned before, over `delay_s` from now on."""
+    def _committed(self, stamp_s: float, delay_s: float, proprioception: np.ndarray) -> np.ndarray:
+        """Mean command (A,) of what was planned before, over `delay_s` from now on; without a plan
+        for this goal, the robot goes on as it moves."""
         if self._sent is None:
-            return np.zeros(2, np.float32)
+            return proprioception[:2].astype(np.float32).clip(self._low, self._high)
         times = stamp_s + delay_s * (np.arange(4) + 0.5) / 4
         steps = ((times - self._planned_at_s) / self._duration_s).astype(int)
         return self._sent[steps.clip(0, len(self._sent) - 1)].mean(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from rclpy.node import Node
@@ -44,6 +45,19 @@ class Worker:
             self._waiting = (job, done, failed)
             self._changed.notify()
         return replaced
+
+    def call(self, job: Callable[[], R]) -> R:
+        """Run `job` on the worker while nothing else is there to do, and wait for it."""
+        answer: Future[R] = Future()
+
+        def run() -> None:
+            try:
+                answer.set_result(job())
+            except Exception as error:  # raised again where it is waited for
+                answer.set_exception(error)
+
+        self.submit(run, lambda _none: None, lambda _error: None)
+        return answer.result()
 
     def stop(self) -> None:
         """Finish the running job, drop the waiting one and every result; returns when done."""

@@ -109,12 +109,15 @@ class PlanningNode(ForesightNode[Parameters]):
         self._action_s = loaded.manifest.action.duration_s
         self._view = CameraView(loaded.manifest.image, profile.camera)
         self._encoder = Encoder(loaded)
-        self._navigator = Navigator(loaded, values.seed, values.threads, values.planner)
+        self._worker = self.start_worker()
+        # On the thread that will plan: a captured CUDA graph belongs to one thread.
+        self._navigator = self._worker.call(
+            lambda: Navigator(loaded, values.seed, values.threads, values.planner)
+        )
         self._delay_s = FIRST_DELAY_S
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self._navigator.providers))
         self._plans = self.advertise(Plan, "plan", LATEST)
-        self._worker = self.start_worker()
         self.listen(Belief, "belief", self._on_belief, LATEST)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         if self.values.use_scan:
