@@ -270,7 +270,12 @@ loop(bundle, robot, 10.0, composed=False, say=lambda text: print(text, flush=Tru
 def test_ctrl_c_brings_the_graph_down(homebot: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", INTERRUPTED, str(APARTMENT), str(homebot)]
     child = subprocess.Popen(
-        command, env=os.environ | {"TMPDIR": str(tmp_path)}, stderr=subprocess.PIPE, text=True
+        command,
+        env=os.environ | {"TMPDIR": str(tmp_path)},
+        stderr=subprocess.PIPE,
+        text=True,
+        # as in a terminal: a shell's background job would hand on that it is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     try:
         nodes: list[psutil.Process] = []

@@ -177,10 +177,11 @@ def _on_processes(
         for _ in range(sum(len(robot.names) for robot in robots)):
             yield _next_report(reports, processes)
     finally:
-        for process in processes:
+        started = [process for process in processes if process.pid is not None]
+        for process in started:
             if process.is_alive():
                 process.terminate()
-        for process in processes:
+        for process in started:
             process.join()
         for robot in robots:
             for name in robot.names:
