@@ -9,7 +9,13 @@ import yaml
 from pydantic import ValidationError
 
 from foresight.bundle.manifest import Manifest, PlannerSpec
-from foresight.bundle.sessions import ProviderError, Runtime, Session, open_session
+from foresight.bundle.sessions import (
+    ProviderError,
+    Runtime,
+    Session,
+    first_line,
+    open_session,
+)
 
 MANIFEST = "manifest.yaml"
 MAX_MANIFEST_BYTES = 256 * 1024
@@ -50,10 +56,12 @@ class Bundle:
                 manifest.
             ProviderError: the provider that the bundle was loaded for is not there.
         """
-        file = self.path / self.manifest.graphs[graph].file
+        entry = self.manifest.graphs[graph]
+        file = self.path / entry.file
         try:
             return open_session(
                 self._graphs[graph],
+                entry.sha256,
                 graph,
                 threads,
                 self._runtime,
@@ -63,8 +71,9 @@ class Bundle:
         except (BundleError, ProviderError):
             raise
         except Exception as error:  # onnxruntime raises many types of its own
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise BundleError(f"{file}: ONNX Runtime cannot run it ({reason})") from error
+            raise BundleError(
+                f"{file}: ONNX Runtime cannot run it ({first_line(error)})"
+            ) from error
 
 
 def load(path: str | Path, runtime: Runtime | None = None) -> Bundle:

@@ -123,6 +123,7 @@ _opening = threading.Lock()
 
 def open_session(
     data: bytes,
+    digest: str,
     name: str,
     threads: int,
     runtime: Runtime,
@@ -133,13 +134,13 @@ def open_session(
     for graphs of static shapes: those may be tied to one owner's buffers.
 
     Args:
+        digest: the sha256 that `data` was verified to have.
         check: is called before anything runs, and raises what speaks against it.
 
     Raises:
         ProviderError: the provider asked for is unknown or not there.
         Exception: of many types, when ONNX Runtime cannot build or run the graph.
     """
-    digest = hashlib.sha256(data).hexdigest()
     if static:
         return _own_session(data, digest, name, threads, runtime, check)
     with _opening:
@@ -173,11 +174,16 @@ def _own_session(
         except Exception as error:  # onnxruntime raises many types of its own
             if not capture:
                 raise
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            reason = first_line(error)
             runtime.tell(f"{name}: no CUDA graph can be captured ({reason}); running without")
         else:
             return built
     raise AssertionError("the last attempt returns or raises")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without its details."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _build(
