@@ -143,11 +143,9 @@ def test_rollout_is_the_predictor_step_by_step() -> None:
         for k in range(5):
             step = model.predictor(state, body, actions[:, k])
             state, body = step.latent, step.proprioception
-            torch.testing.assert_close(found.latents[:, k], state, atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(found.bumps[:, k], body[:, -1], atol=1e-4, rtol=1e-4)
-            torch.testing.assert_close(
-                found.errors[:, k], step.log_error.exp(), atol=1e-4, rtol=1e-4
-            )
+            torch.testing.assert_close(found.latents[k], state, atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(found.bumps[k], body[:, -1], atol=1e-4, rtol=1e-4)
+            torch.testing.assert_close(found.errors[k], step.log_error.exp(), atol=1e-4, rtol=1e-4)
         goal = torch.randn(1, LATENT)
         torch.testing.assert_close(
             Remaining(model.distance_net)(found.latents, goal),

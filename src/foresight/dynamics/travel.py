@@ -9,31 +9,41 @@ from torch import Tensor
 
 _CRUISE_MPS, _REVERSE_MPS, _TURN_RADPS = 0.4, 0.18, 1.1
 _SLACK_M = 0.12  # below this, turning towards a point makes no sense
+# 2 atan(t) for |t| <= 1 to 4e-6: odd powers from the first on, least largest error.
+_TWICE_ATAN = (1.9999513, -0.6651704, 0.3865874, -0.2315639, 0.1038470, -0.022855073)
 
 
 def travel_seconds(offset: Tensor) -> Tensor:
     """Time to reach a displacement over free floor: (..., 4: x m, y m, sin and cos of yaw) -> s."""
     x, y, sin, cos = offset.unbind(-1)
-    return seconds_to_pose(x, y, torch.atan2(sin, cos))
+    first, last = angle(x, y), angle(x * cos + y * sin, x * sin - y * cos)
+    return turn_drive_turn((x.square() + y.square()).sqrt(), first, last, angle(cos, sin))
 
 
-def seconds_to_pose(x: Tensor, y: Tensor, yaw: Tensor) -> Tensor:
-    """As `travel_seconds`, of (...) m, m, rad.
+def turn_drive_turn(gap: Tensor, first: Tensor, last: Tensor, yaw: Tensor) -> Tensor:
+    """Seconds (...) to a pose that lies `gap` m away, forwards or in reverse, whichever is quicker.
 
-    Turn, drive, turn, forwards or in reverse, whichever is quicker.
+    first, last, yaw: angles (...) from 0 to pi, between the robot's heading and the way there, the
+    way and the heading at the end, and the two headings.
     """
-    yaw = _wrap(yaw)
-    gap = torch.stack([x, y]).norm(dim=0)  # hypot has no ONNX counterpart
-    share = gap.square() / (gap.square() + _SLACK_M**2)
-    bearing = torch.atan2(y, x)
-
-    def manoeuvre(heading: Tensor, speed: float) -> Tensor:
-        turns = _wrap(heading).abs() + _wrap(yaw - heading).abs()
-        return gap / speed + (share * turns + (1 - share) * yaw.abs()) / _TURN_RADPS
-
-    forwards = manoeuvre(bearing, _CRUISE_MPS)
-    return torch.minimum(forwards, manoeuvre(bearing + math.pi, _REVERSE_MPS))
+    squared = gap.square()
+    share = squared / (squared + _SLACK_M**2)
+    turns = share * (first + last)
+    forwards = gap / _CRUISE_MPS + turns / _TURN_RADPS
+    reverse = gap / _REVERSE_MPS + (2 * math.pi * share - turns) / _TURN_RADPS
+    return torch.minimum(forwards, reverse) + (1 - share) * (yaw / _TURN_RADPS)
 
 
-def _wrap(angle: Tensor) -> Tensor:
-    return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
+def angle(ahead: Tensor, aside: Tensor) -> Tensor:
+    """Between the direction (ahead, aside) and straight ahead, 0 to pi: |atan2(aside, ahead)|.
+
+    By a polynomial, because ONNX Runtime has no arcus tangent on GPUs. Without a direction, pi / 2.
+    """
+    aside = aside.abs()
+    length = (ahead.square() + aside.square()).sqrt()
+    half = ahead / (length + aside + 1e-12)  # tangent of half of what is missing to pi / 2
+    squared = half.square()
+    series = torch.full_like(squared, _TWICE_ATAN[-1])
+    for factor in _TWICE_ATAN[-2::-1]:
+        series = series * squared + factor
+    return math.pi / 2 - half * series

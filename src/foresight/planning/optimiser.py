@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from foresight.bundle.manifest import ActionSpec, PlannerSpec
 from foresight.dynamics.networks import WorldModel
-from foresight.dynamics.travel import seconds_to_pose
+from foresight.dynamics.travel import angle, turn_drive_turn
 from foresight.planning.colour import colouring
 from foresight.planning.rollout import Remaining, Rollout
 
@@ -32,8 +32,11 @@ class Optimiser(nn.Module):
 
     low: Tensor
     high: Tensor
-    weight: Tensor
     colour: Tensor
+    weights: Tensor
+    roughness: Tensor
+    turned: Tensor
+    driven: Tensor
 
     def __init__(self, model: WorldModel, action: ActionSpec, settings: PlannerSpec) -> None:
         super().__init__()
@@ -41,9 +44,20 @@ class Optimiser(nn.Module):
         self.settings, self.action_s = settings, action.duration_s
         self.register_buffer("low", torch.tensor(action.low))
         self.register_buffer("high", torch.tensor(action.high))
-        weight = torch.ones(settings.horizon // settings.judged_every)
-        weight[-1] = settings.final_weight
-        self.register_buffer("weight", weight / weight.sum())
+        horizon = settings.horizon
+        energy = torch.ones(horizon // settings.judged_every)
+        energy[-1] = settings.final_weight
+        each = torch.ones(horizon) / horizon
+        weights = [energy / energy.sum()]
+        weights += [settings.collision_weight * each, settings.uncertainty_weight * each]
+        self.register_buffer("weights", torch.cat(weights))
+        rough = settings.roughness_weight / (self.high - self.low).square() / horizon
+        self.register_buffer("roughness", rough.repeat(horizon))
+        # Halves of actions: the turn up to the middle of each, then up to its end; the stride.
+        half = torch.eye(horizon).repeat_interleave(2, 0) * (self.action_s / 2)
+        after = half.cumsum(0)
+        self.register_buffer("turned", torch.cat([after - half / 2, after]))
+        self.register_buffer("driven", half)
         colour = colouring(settings.horizon, settings.noise_exponent)
         self.register_buffer("colour", torch.from_numpy(colour))
 
@@ -94,7 +108,7 @@ class Optimiser(nn.Module):
         The mean, not the best sample: a single sample wins by the model's errors.
         """
         *situation, mean = inputs
-        return mean, *self.foresee(1, mean, *situation)[:-1]
+        return mean, *(part.transpose(0, 1) for part in self.foresee(1, mean, *situation))
 
     def _draw(self, mean: Tensor, spread: Tensor, white: Tensor) -> Tensor:
         return (mean + spread * (self.colour @ white[0])).clamp(self.low, self.high)
@@ -109,15 +123,14 @@ class Optimiser(nn.Module):
 
     def evaluate(self, actions: Tensor, *situation: Tensor) -> Tensor:
         """Cost (N,) of action sequences (N, H, A)."""
-        settings = self.settings
-        every = settings.judged_every
-        energy, _, collision, uncertainty, jerk = self.foresee(every, actions, *situation)
-        return (
-            (energy * self.weight).sum(1)
-            + settings.collision_weight * collision.mean(1)
-            + settings.uncertainty_weight * uncertainty.mean(1)
-            + settings.roughness_weight * jerk
+        proprioception = situation[1]
+        energy, _, collision, uncertainty = self.foresee(
+            self.settings.judged_every, actions, *situation
         )
+        steps = self.weights @ torch.cat([energy, collision, uncertainty])
+        now = proprioception[:, None, :2].expand(len(actions), -1, -1)
+        jerk = (actions - torch.cat([now, actions[:, :-1]], 1)).square()
+        return steps + jerk.flatten(1) @ self.roughness
 
     def foresee(
         self,
@@ -131,67 +144,72 @@ class Optimiser(nn.Module):
         obstacles: Tensor,
         committed: Tensor,
         delay: Tensor,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Plans (N, H, A) -> energy after `every` so many actions (N, H / every), latents
-        (N, H, D), collision (N, H), uncertainty (N, H), jerk (N,)."""
-        count = actions.shape[0]
-        before = torch.cat([proprioception[:, None, :2].expand(count, -1, -1), actions[:, :-1]], 1)
-        jerk = ((actions - before) / (self.high - self.low)).square().sum(-1).mean(1)
-        first = torch.lerp(actions[:, :1], committed[:, None].expand(count, 1, -1), delay)
-        actions = torch.cat([first, actions[:, 1:]], 1)
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Plans (N, H, A) -> energy after `every` so many actions (H / every, N), latents
+        (H, N, D), collision (H, N), uncertainty (H, N)."""
+        late = nn.functional.pad(delay, (0, self.settings.horizon - 1))[:, None]
+        actions = actions + late * (committed - actions)
         imagined = self.rollout(latent, proprioception, actions)
-        place, heading = self._way(actions)
-        collision = torch.maximum(imagined.bumps, self._blocked(place, obstacles))
-        learned = self.remaining(imagined.latents[:, every - 1 :: every], goal)
+        x, y, heading = self._way(actions)
+        collision = torch.maximum(imagined.bumps, self._blocked(x, y, obstacles))
+        learned = self.remaining(imagined.latents[every - 1 :: every], goal)
         ends = slice(2 * every - 1, None, 2 * every)
-        energy = self._homing(learned, place[:, ends], heading[:, ends], goal_pose, trust)
-        return energy, imagined.latents, collision, imagined.errors, jerk
+        energy = self._homing(learned, x[ends], y[ends], heading[ends], goal_pose, trust)
+        return energy, imagined.latents, collision, imagined.errors
 
-    def _way(self, actions: Tensor) -> tuple[Tensor, Tensor]:
-        """Where actions (N, H, A) lead by the unicycle, in the robot's frame: place (N, 2H, 2) m
-        and heading (N, 2H) rad, halfway through each action and at its end."""
-        half = actions.repeat_interleave(2, 1) * (self.action_s / 2)
-        turn = half[..., 1]
-        heading = turn.cumsum(1)
-        middle = heading - turn / 2
-        x = (half[..., 0] * middle.cos()).cumsum(1)
-        y = (half[..., 0] * middle.sin()).cumsum(1)
-        return torch.stack([x, y], -1), heading
+    def _way(self, actions: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where actions (N, H, A) lead by the unicycle, in the robot's frame: x m, y m and heading
+        rad, each (2H, N), halfway through each action and at its end."""
+        speed, rate = actions.permute(2, 1, 0)
+        middle, heading = (self.turned @ rate).chunk(2)
+        stride = self.driven @ speed
+        x, y = (stride * middle.cos()).cumsum(0), (stride * middle.sin()).cumsum(0)
+        return x, y, heading
 
     def _homing(
-        self, learned: Tensor, place: Tensor, heading: Tensor, goal_pose: Tensor, trust: Tensor
+        self,
+        learned: Tensor,
+        x: Tensor,
+        y: Tensor,
+        heading: Tensor,
+        goal_pose: Tensor,
+        trust: Tensor,
     ) -> Tensor:
-        """log1p(seconds to the goal), (N, H), where actions lead: place (N, H, 2), heading (N, H).
+        """log1p(seconds to the goal), (H, N), where actions lead: x, y, heading (H, N).
 
-        From afar the learned distance counts, (N, H). Where the robot is close to the goal and
+        From afar the learned distance counts, (H, N). Where the robot is close to the goal and
         knows its pose, the time that this pose takes counts instead: it is the sharper of the two.
         One of them counts for all ways: where they disagree, a step from one to the other along the
         way would be a wall or a pit.
         """
-        away = goal_pose[:, None, :2] - place
-        cos, sin = heading.cos(), heading.sin()
-        x = cos * away[..., 0] + sin * away[..., 1]
-        y = cos * away[..., 1] - sin * away[..., 0]
-        now_m = goal_pose[:, None, :2].norm(dim=-1)
-        near = trust * torch.sigmoid((HOMING_M - now_m) / (HOMING_M / 5))
-        seconds = seconds_to_pose(x, y, goal_pose[:, 2:] - heading)
-        return torch.lerp(learned, torch.log1p(seconds), near)
+        goal_x, goal_y, goal_yaw = goal_pose[0].unbind()
+        near = trust * torch.sigmoid(
+            (HOMING_M - goal_pose[:, :2].square().sum(1).sqrt()) / (HOMING_M / 5)
+        )
+        way_x, way_y = goal_x - x, goal_y - y
+        now_x, now_y = heading.cos(), heading.sin()
+        then_x, then_y = goal_yaw.cos().expand_as(x), goal_yaw.sin().expand_as(x)
+        # Angles from the heading to the way, from the way to the goal's heading, from first to last
+        from_x, from_y = torch.cat([now_x, way_x, now_x]), torch.cat([now_y, way_y, now_y])
+        to_x, to_y = torch.cat([way_x, then_x, then_x]), torch.cat([way_y, then_y, then_y])
+        turns = angle(from_x * to_x + from_y * to_y, from_x * to_y - from_y * to_x)
+        seconds = turn_drive_turn((way_x.square() + way_y.square()).sqrt(), *turns.chunk(3))
+        return learned + near * (torch.log1p(seconds) - learned)
 
-    def _blocked(self, place: Tensor, obstacles: Tensor) -> Tensor:
-        """Whether the disc would touch what the scan shows by then, (N, H) from 0 to 1, on its way
-        over places (N, 2H, 2).
+    def _blocked(self, x: Tensor, y: Tensor, obstacles: Tensor) -> Tensor:
+        """Whether the disc would touch what the scan shows by then, (H, N) from 0 to 1, on its way
+        over places x, y (2H, N).
 
         Where the robot already stands closer than its margin, only coming closer counts. Once
         blocked, a way stays blocked: what the model imagines behind an obstacle will not happen.
         """
         settings = self.settings
-        flat = place.flatten(0, 1)
-        squared = (
-            flat.square().sum(1, keepdim=True) - 2 * flat @ obstacles.T + obstacles.square().sum(1)
-        )
-        gap_m = squared.amin(1).clamp(min=0).sqrt().view(len(place), -1, 2).amin(2)
-        now_m = obstacles.square().sum(1).amin(0).sqrt()
-        least_m = (now_m - 0.01).clamp(max=settings.radius_m + settings.margin_m)
+        far = obstacles.square().sum(1)
+        place = torch.stack([x.flatten(), y.flatten()])
+        nearest = torch.addmm(far, place.T, obstacles.T, alpha=-2).amin(1)  # of |o - p|^2 - |p|^2
+        gap_m = (nearest + place.square().sum(0)).clamp(min=0).sqrt()
+        gap_m = gap_m.view(settings.horizon, 2, -1).amin(1)
+        least_m = (far.amin(0).sqrt() - 0.01).clamp(max=settings.radius_m + settings.margin_m)
         touching = torch.sigmoid((least_m - gap_m) / 0.01)
         by_then = torch.tril(torch.ones(settings.horizon, settings.horizon))
-        return (touching[:, None] * by_then).amax(2)
+        return (touching * by_then[..., None]).amax(1)

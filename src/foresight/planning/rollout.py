@@ -22,7 +22,7 @@ from foresight.dynamics.networks import (
 
 
 class Imagined(NamedTuple):
-    """latents (N, H, D), probability of a bump (N, H), expected squared error (N, H)."""
+    """By step: latents (H, N, D), probability of a bump (H, N), expected squared error (H, N)."""
 
     latents: Tensor
     bumps: Tensor
@@ -32,12 +32,10 @@ class Imagined(NamedTuple):
 class Rollout(nn.Module):
     """latent (1, D), proprioception (1, P), actions (N, H, A) -> Imagined."""
 
-    body: Tensor
-    scaled_body: Tensor
-    act: Tensor
-    conditioned: Tensor
-    bias: Tensor
+    driven: Tensor
     motion_bias: Tensor
+    touched: Tensor
+    answered: Tensor
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
@@ -45,36 +43,39 @@ class Rollout(nn.Module):
         self.blocks = [block for block in predictor.blocks if isinstance(block, FilmBlock)]
         motion = predictor.condition[0]
         assert isinstance(motion, nn.Linear)
-        films = [block.film for block in self.blocks]
         with torch.no_grad():
-            body, act = (motion.weight / predictor.scale).T.split([PROPRIOCEPTION, ACTION])
+            # One unit more, which is always 1, so that what it feeds needs no bias added.
+            weight = nn.functional.pad((motion.weight / predictor.scale).T, (0, 1))
+            body, act = weight.split([PROPRIOCEPTION, ACTION])
+            twist, bump = body.split([ACTION, PROPRIOCEPTION - ACTION])
             # The network's share of the next twist comes in its own scale.
-            scale = torch.ones(PROPRIOCEPTION)
-            scale[:ACTION] = predictor.scale[:ACTION]
-            layers = torch.cat([layer.weight for layer in (predictor.enter_motion, *films)])
-            bias = [predictor.enter_motion.bias + predictor.enter.bias]
-            for film in films:
-                gain, shift = film.bias.chunk(2)
-                bias += [gain + 1, shift]
-        self.register_buffer("body", body.contiguous())
-        self.register_buffer("scaled_body", (scale[:, None] * body).contiguous())
-        self.register_buffer("act", act.contiguous())
-        self.register_buffer("motion_bias", motion.bias.detach().clone())
-        self.register_buffer("conditioned", layers.T.contiguous())
-        self.register_buffer("bias", torch.cat(bias))
+            answered = torch.cat([predictor.scale[:ACTION, None] * twist, bump])
+        self.register_buffer("driven", torch.cat([act, twist]).contiguous())
+        self.register_buffer(
+            "motion_bias", nn.functional.pad(motion.bias.detach(), (0, 1), value=1.0)
+        )
+        self.register_buffer("touched", bump.contiguous())
+        self.register_buffer("answered", answered.contiguous())
+        for k, weight in enumerate(_conditioned(predictor, self.blocks)):
+            self.register_buffer(f"conditioned{k}", weight)
 
     def forward(self, latent: Tensor, proprioception: Tensor, actions: Tensor) -> Imagined:
         net, state = self.predictor, latent.expand(len(actions), -1)
+        enter, *films = (
+            self.get_buffer(f"conditioned{k}") for k in range(1 + 2 * len(self.blocks))
+        )
         states, bumps, errors = [], [], []
         answer: Tensor | None = None
         for motion in self._known_motion(proprioception, actions):
-            if answer is not None:  # what the last step made of twist and bump
-                motion = torch.addmm(motion, answer, self.scaled_body)
-            parts = torch.addmm(self.bias, torch.relu(motion), self.conditioned)
-            enter, *films = parts.chunk(1 + 2 * len(self.blocks), 1)
-            x = torch.addmm(enter, state, net.enter.weight.T)
+            if answer is None:
+                motion = motion + proprioception[:, ACTION:] @ self.touched
+            else:  # what the last step made of twist and bump
+                motion = torch.addmm(motion, answer, self.answered)
+            condition = torch.relu(motion)
+            x = torch.addmm(condition @ enter, state, net.enter.weight.T)
             for block, gain, shift in zip(self.blocks, films[::2], films[1::2], strict=True):
-                x = x + block.out(torch.relu(block.linear(block.norm(x)) * gain + shift))
+                scaled = block.linear(block.norm(x)) * (condition @ gain)
+                x = x + block.out(torch.relu(torch.addmm(scaled, condition, shift)))
             sizes = [latent.shape[1], ACTION, 1, 1]
             change, twist, logit, log_error = net.exit(torch.relu(x)).split(sizes, 1)
             state, bump = state + change, torch.sigmoid(logit)
@@ -82,16 +83,30 @@ class Rollout(nn.Module):
             states.append(state)
             bumps.append(bump)
             errors.append(log_error)
-        return Imagined(torch.stack(states, 1), torch.cat(bumps, 1), torch.cat(errors, 1).exp())
+        steps = (len(states), len(actions))
+        latents, bump, error = (torch.cat(parts) for parts in (states, bumps, errors))
+        return Imagined(latents.view(*steps, -1), bump.view(steps), error.view(steps).exp())
 
     def _known_motion(self, proprioception: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
-        """Of each step (N, 64), what is known before: its action, and that the wheels end the one
+        """Of each step (N, 65), what is known before: its action, and that the wheels end the one
         before at the twist that was commanded."""
-        by_step = actions.transpose(0, 1)
-        first = (proprioception @ self.body).expand(len(actions), -1)[None]
-        later = by_step[:-1] @ self.body[:ACTION]
-        motion = by_step @ self.act + self.motion_bias + torch.cat([first, later])
-        return motion.flatten(0, 1).split(len(actions))
+        twist = proprioception[:, None, :ACTION].expand(len(actions), -1, -1)
+        pairs = torch.cat([actions, torch.cat([twist, actions[:, :-1]], 1)], 2).transpose(0, 1)
+        motion = torch.addmm(self.motion_bias, pairs.flatten(0, 1), self.driven)
+        return motion.split(len(actions))
+
+
+def _conditioned(predictor: Predictor, blocks: list[FilmBlock]) -> list[Tensor]:
+    """What motion sets, as matrices (65, width) with the bias last: the entry's share, then gain
+    and shift of each block."""
+    entry = predictor.enter_motion
+    parts = [torch.cat([entry.weight, (entry.bias + predictor.enter.bias)[:, None]], 1)]
+    for block in blocks:
+        gain, shift = torch.cat([block.film.weight, block.film.bias[:, None]], 1).detach().chunk(2)
+        gain = gain.clone()
+        gain[:, -1] += 1
+        parts += [gain, shift]
+    return [part.detach().T.contiguous() for part in parts]
 
 
 class Remaining(nn.Module):
