@@ -48,20 +48,22 @@ class PlannerSpec(_Section):
     """The search that a planner graph holds: shape (static) and cost.
 
     Every round draws `samples` N action sequences of `horizon` H steps; the first round takes
-    `proposals` M of them from outside. The mean of the best `elites` E carries over, and the best
-    `kept` of them stay in the race. Noise is coloured along the horizon: power falls with frequency
-    to the `noise_exponent` (0 is white). While searching, the way to the goal is judged after every
-    `judged_every` actions, always after the last one. Weights are of costs per step, in units of
+    `proposals` M of them from outside. The mean of the best `elites` E carries over, each weighing
+    exp(-cost / `temperature`), and the best `kept` of them stay in the race. Noise is coloured
+    along the horizon: power falls with frequency to the `noise_exponent` (0 is white). While
+    searching, the way to the goal is judged after every `judged_every` actions, always after the
+    last one. Weights and temperature are of costs per step, in units of
     log1p(seconds to the goal). The robot is a disc of `radius_m`, keeps `margin_m` more free, and
     sees `obstacles` K points of a scan.
     """
 
-    samples: int = Field(default=32, ge=2, le=65536)
-    proposals: int = Field(default=24, ge=0)
+    samples: int = Field(default=24, ge=2, le=65536)
+    proposals: int = Field(default=18, ge=0)
     iterations: int = Field(default=8, ge=1, le=64)
     horizon: int = Field(default=8, ge=1, le=64)
     judged_every: int = Field(default=1, ge=1)
     elites: int = Field(default=6, ge=2)
+    temperature: float = Field(default=0.2, gt=0, le=100)
     kept: int = Field(default=4, ge=0)
     obstacles: int = Field(default=128, ge=1, le=4096)
     noise_exponent: float = Field(default=1.0, ge=0, le=4)

@@ -36,7 +36,7 @@ from foresight.robot import RobotProfile
 
 PLANNERS = {
     PLANNER: PlannerSpec(),
-    "fast": PlannerSpec(iterations=5, elites=5, judged_every=2),
+    "fast": PlannerSpec(iterations=5, judged_every=2),
     "thorough": PlannerSpec(samples=256, proposals=128, elites=16, iterations=4),
 }
 """What goes into a bundle, by the name that a robot asks for it. The thorough one has few rounds of

@@ -2,7 +2,8 @@
 
 Cross-entropy method (Rubinstein 1999) over action sequences, improved as in iCEM (Pinneri et al.
 2020): noise that is coloured along the horizon, a warm start from the last plan, and elites that
-stay in the race; besides, proposals that hold an action for several steps.
+stay in the race; elites weigh the more the cheaper they are (Hansen et al. 2022); besides,
+proposals that hold an action for several steps.
 Imported for export only: the robot runs the graph. `foresight.planning.reference` is the same
 algorithm in NumPy.
 """
@@ -117,9 +118,11 @@ class Optimiser(nn.Module):
         settings = self.settings
         best = torch.topk(cost, settings.elites, largest=False)
         elite = candidates[best.indices]
-        spread = elite.std(0, keepdim=True) + settings.spread_floor * (self.high - self.low) / 4
-        kept = settings.kept
-        return elite.mean(0, keepdim=True), spread, elite[:kept], best.values[:kept]
+        weight = torch.softmax(-best.values / settings.temperature, 0)
+        mean = (weight @ elite.flatten(1)).view(1, *elite.shape[1:])
+        variance = (weight @ (elite - mean).square().flatten(1)).view_as(mean)
+        spread = variance.sqrt() + settings.spread_floor * (self.high - self.low) / 4
+        return mean, spread, elite[: settings.kept], best.values[: settings.kept]
 
     def evaluate(self, actions: Tensor, *situation: Tensor) -> Tensor:
         """Cost (N,) of action sequences (N, H, A)."""

@@ -43,8 +43,10 @@ class ReferencePlanner:
             best = np.argsort(cost, kind="stable")[: spec.elites]
             elite = candidates[best]
             kept, kept_cost = elite[: spec.kept], cost[best][: spec.kept]
-            mean = elite.mean(0, keepdims=True)
-            spread = elite.std(0, ddof=1) + spec.spread_floor * span / 4
+            weight = np.exp((cost[best[0]] - cost[best]) / spec.temperature)
+            mean = np.average(elite, 0, weight)[None]
+            spread = np.sqrt(np.average(np.square(elite - mean), 0, weight))
+            spread += spec.spread_floor * span / 4
         names = ("energy", "latents", "collision", "uncertainty")
         return {"actions": mean, **dict(zip(names, self.foresee(mean, inputs), strict=True))}
 
