@@ -327,9 +327,7 @@ class Graph:
             self._bridge(first, wanted, now)
         self._remove(place)
 
-    def _bridge(
-        self, first: np.void, wanted: dict[int, tuple[float, np.void]], now: float
-    ) -> None:
+    def _bridge(self, first: np.void, wanted: dict[int, tuple[float, np.void]], now: float) -> None:
         start = int(first["a"])
         limit = max((cost for cost, _ in wanted.values()), default=0.0)
         reached = self._within(start, limit, now)

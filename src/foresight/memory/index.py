@@ -77,6 +77,13 @@ class LatentIndex:
             ids, squares = found.keys, found.distances
         return ids.astype(np.uint32), np.sqrt(np.maximum(squares, 0.0)).astype(np.float32)
 
+    def compared(self, latent: np.ndarray, count: int) -> int:
+        """How many latents `nearest` compares."""
+        self._adopt()
+        if self._builder is not None:
+            return len(self._given[0])
+        return int(self._index.search(latent, count, threads=1).computed_distances)
+
     def wait(self) -> None:
         """Until the index stands."""
         if self._builder is not None:

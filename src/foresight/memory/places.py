@@ -285,6 +285,15 @@ class Places:
             raise PlacesError(f"{count} nearest places were asked for")
         return self._index.nearest(checked_latent(latent, self._encoder.latent_size), count)
 
+    def wait_for_index(self) -> None:
+        """Until the index stands. A large one is built in the background after opening; meanwhile
+        `nearest` is slower."""
+        self._index.wait()
+
+    def compared(self, latent: np.ndarray, count: int) -> int:
+        """How many latents `nearest` compares for this."""
+        return self._index.compared(checked_latent(latent, self._encoder.latent_size), count)
+
     def merge(
         self,
         keep: int,

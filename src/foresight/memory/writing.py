@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 from foresight.memory.file import PlacesFile, gather
 from foresight.memory.graph import Changes, Graph
