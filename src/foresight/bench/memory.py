@@ -34,10 +34,8 @@ class Home:
         side = np.sqrt(count / _PER_M2)
         self.poses = rng.uniform((0, 0, -np.pi), (side, side, np.pi), (count, 3))
         scale = np.array([[1.0], [1.0], [0.7]])
-        self._waves, self._phases = (
-            scale * rng.normal(size=(3, _LATENT)),
-            rng.uniform(0, 7, _LATENT),
-        )
+        self._waves = scale * rng.normal(size=(3, _LATENT))
+        self._phases = rng.uniform(0, 2 * np.pi, _LATENT)
         _, near = cKDTree(self.poses[:, :2]).query(self.poses[:, :2], _NEIGHBOURS + 1)
         self.neighbours = near[:, 1:]
         self.pictures = [_picture(rng) for _ in range(_PICTURES)]
@@ -181,4 +179,4 @@ def _picture(rng: np.random.Generator) -> np.ndarray:
     """(60, 80, 3) uint8: smooth patches and some noise, whose JPEG is as long as a room's."""
     coarse = rng.integers(0, 256, (8, 10, 3), dtype=np.uint8)
     smooth = cv2.resize(coarse, (80, 60), interpolation=cv2.INTER_LINEAR).astype(float)
-    return np.clip(smooth + rng.normal(0, 3, smooth.shape), 0, 255).astype(np.uint8)
+    return np.clip(smooth + rng.normal(0, 2, smooth.shape), 0, 255).astype(np.uint8)

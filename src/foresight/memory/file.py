@@ -30,6 +30,7 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = 0x46506C63  # "FPlc"
 MAX_PLACES, MAX_EDGES, MAX_NAMES = 2_000_000, 20_000_000, 100_000
 _BUSY_S = 5.0
+_PAGE_BYTES = 8192  # three views to a page; of 4096 bytes, it would often be one
 _NOT_ITS_FAULT = {  # the file's
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
@@ -41,9 +42,10 @@ _NOT_ITS_FAULT = {  # the file's
 }
 _SQLITE = b"SQLite format 3\0"
 _TABLES = {
-    "counters": "CREATE TABLE counters (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT",
+    "counters": "CREATE TABLE counters (key TEXT PRIMARY KEY, value INTEGER NOT NULL, "
+    "crc INTEGER NOT NULL) STRICT",
     "encoders": "CREATE TABLE encoders (number INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, "
-    "latent_size INTEGER NOT NULL) STRICT",
+    "latent_size INTEGER NOT NULL, crc INTEGER NOT NULL) STRICT",
     "places": "CREATE TABLE places (id INTEGER PRIMARY KEY, session INTEGER NOT NULL, "
     "visits INTEGER NOT NULL, x REAL NOT NULL, y REAL NOT NULL, yaw REAL NOT NULL, "
     "first_seen REAL NOT NULL, last_seen REAL NOT NULL, checksum INTEGER NOT NULL) STRICT",
@@ -54,8 +56,8 @@ _TABLES = {
     "traversed INTEGER NOT NULL, successes INTEGER NOT NULL, failures REAL NOT NULL, "
     "tried REAL NOT NULL, seconds REAL NOT NULL, x REAL NOT NULL, y REAL NOT NULL, "
     "yaw REAL NOT NULL, checksum INTEGER NOT NULL, PRIMARY KEY (a, b)) STRICT, WITHOUT ROWID",
-    "names": "CREATE TABLE names (name TEXT PRIMARY KEY, place INTEGER NOT NULL) "
-    "STRICT, WITHOUT ROWID",
+    "names": "CREATE TABLE names (name TEXT PRIMARY KEY, place INTEGER NOT NULL, "
+    "crc INTEGER NOT NULL) STRICT, WITHOUT ROWID",
 }
 _COLUMNS = {"places": ", ".join(PLACE.names or ()), "edges": ", ".join(EDGE.names or ())}
 
@@ -200,7 +202,7 @@ class PlacesFile:
             raise PlacesError(f"{self.path}: cannot read a picture ({error})") from error
         if row is None:
             raise PlacesError(f"{self.path}: no picture of place {place}")
-        if len(row[0]) > MAX_JPEG_BYTES or zlib.crc32(row[0]) != row[1]:
+        if len(row[0]) > MAX_JPEG_BYTES or zlib.crc32(row[0], place) != row[1]:
             raise PlacesError(f"{self.path}: the picture of place {place} is damaged")
         return row[0]
 
@@ -222,7 +224,7 @@ class PlacesFile:
         try:
             with self._connection:
                 self._connection.execute(
-                    "INSERT INTO encoders VALUES (?, ?, ?)", (added.number, digest, latent_size)
+                    _insert("encoders", 4), _with_crc(added.number, digest, latent_size)
                 )
         except sqlite3.Error as error:
             raise PlacesError(f"{self.path}: cannot be written ({error})") from error
@@ -246,16 +248,16 @@ class PlacesFile:
             many(
                 _insert("views", 6),
                 (
-                    (id, encoder, latent, zlib.crc32(latent), jpeg, zlib.crc32(jpeg))
+                    (id, encoder, latent, zlib.crc32(latent, encoder), jpeg, zlib.crc32(jpeg, id))
                     for id, encoder, latent, jpeg in batch.views
                 ),
             )
             many(
                 "UPDATE views SET encoder = ?, latent = ?, latent_crc = ? WHERE id = ?",
-                ((encoder, blob, zlib.crc32(blob), id) for id, encoder, blob in batch.latents),
+                ((encoder, blob, zlib.crc32(blob, encoder), id) for id, encoder, blob in batch.latents),
             )
-            many(_insert("names", 2), batch.names.items())
-            many(_insert("counters", 2), batch.counters.items())
+            many(_insert("names", 3), (_with_crc(*item) for item in batch.names.items()))
+            many(_insert("counters", 3), (_with_crc(*item) for item in batch.counters.items()))
 
     def close(self) -> None:
         """Let go of file and lock."""
@@ -368,6 +370,7 @@ def _is_empty(connection: sqlite3.Connection) -> bool:
 
 
 def _create(connection: sqlite3.Connection) -> None:
+    connection.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     with connection:
@@ -423,19 +426,16 @@ def _check_sound(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _contents(connection: sqlite3.Connection) -> Contents:
-    encoders = [
-        Encoder(*row)
-        for row in connection.execute("SELECT number, digest, latent_size FROM encoders")
-    ]
+    encoders = [Encoder(*row) for row in _small(connection, "encoders")]
     if any(not 0 < e.latent_size <= MAX_LATENT or len(e.digest) > 128 for e in encoders):
         raise PlacesError("an encoder's entry is out of bounds")
     places, edges = _rows(connection, "places", PLACE), _rows(connection, "edges", EDGE)
     checked_rows(places, edges)
     encoders_of, latents = _latents(connection, encoders, places["id"])
-    names = dict(connection.execute("SELECT name, place FROM names").fetchall())
+    names = dict(_small(connection, "names"))
     if any(checked_name(name) != name for name in names):
         raise PlacesError("a name is not in normal form")
-    counters = dict(connection.execute("SELECT key, value FROM counters LIMIT 10").fetchall())
+    counters = dict(_small(connection, "counters"))
     highest = int(places["id"].max(initial=0)) if len(places) else -1
     return Contents(
         places,
@@ -447,6 +447,14 @@ def _contents(connection: sqlite3.Connection) -> Contents:
         max(counters.get("next_place", 0), highest + 1),
         max(counters.get("next_session", 0), int(places["session"].max(initial=0))),
     )
+
+
+def _small(connection: sqlite3.Connection, table: str) -> list[tuple]:
+    """Rows of a table whose last column is a checksum, without that."""
+    rows = connection.execute(f"SELECT * FROM {table} LIMIT {MAX_NAMES}").fetchall()
+    if any(row != _with_crc(*row[:-1]) for row in rows):
+        raise PlacesError(f"{table}: a row does not match its checksum")
+    return [row[:-1] for row in rows]
 
 
 def _rows(connection: sqlite3.Connection, table: str, dtype: np.dtype) -> np.ndarray:
@@ -479,7 +487,7 @@ def _latents(
         raise PlacesError("places and views do not go together")
     sizes = {encoder.number: 2 * encoder.latent_size for encoder in encoders}
     for _, encoder, latent, crc in rows:
-        if len(latent) != sizes.get(encoder) or zlib.crc32(latent) != crc:
+        if len(latent) != sizes.get(encoder) or zlib.crc32(latent, encoder) != crc:
             raise PlacesError("a latent does not match its encoder or its checksum")
     return np.array([row[1] for row in rows], np.uint32), [row[2] for row in rows]
 
@@ -490,6 +498,10 @@ def _latents(
 def _insert(table: str, columns: int) -> str:
     named = f" ({_COLUMNS[table]}, checksum)" if table in _COLUMNS else ""
     return f"INSERT OR REPLACE INTO {table}{named} VALUES ({', '.join('?' * columns)})"
+
+
+def _with_crc(*values: object) -> tuple:
+    return (*values, zlib.crc32(repr(values).encode()))
 
 
 def _with_checksums(rows: np.ndarray) -> list[tuple]:

@@ -6,12 +6,15 @@ import numpy as np
 
 from foresight.memory.graph import Graph
 
+SPARED = 16
+"""Of the places seen last, these are not forgotten: the robot is there."""
 KEPT_S = 30 * 86400.0
 """A visit this long ago weighs as 1/e of one now."""
 
 
 def least_valuable(graph: Graph, count: int, now: float) -> list[int]:
-    """Up to `count` ids, the least valuable first; places with a name are never among them.
+    """Up to `count` ids, the least valuable first; never are places with a name, and
+    the `SPARED` (of few, a quarter) seen last.
 
     Those that hold the graph together come last; among the others, those seldom and long ago seen
     come first.
@@ -22,9 +25,10 @@ def least_valuable(graph: Graph, count: int, now: float) -> list[int]:
     value = np.log1p(rows["visits"]) - age / KEPT_S
     holding = np.isin(slots, list(cut_vertices(graph.ends, len(graph.places))))
     order = np.lexsort([rows["id"], value, holding])
-    named = set(graph.names.values())
-    chosen = (int(rows["id"][k]) for k in order)
-    return [place for place, _ in zip((p for p in chosen if p not in named), range(count))]
+    spared = np.argsort(-rows["last_seen"], kind="stable")[: min(SPARED, len(rows) // 4)]
+    kept = set(graph.names.values()) | set(rows["id"][spared].tolist())
+    ranked = rows["id"][order].tolist()
+    return [place for place in ranked if place not in kept][:count]
 
 
 def cut_vertices(ends: np.ndarray, size: int) -> set[int]:

@@ -57,7 +57,7 @@ class Graph:
         places: (S,) PLACE by slot. encoders: (S,) uint32, number of the encoder of its latent.
         latents: (S, D) float16, zeros where the encoder is not the current one.
         alive: (S,) bool. slots: slot by id.
-        topology: grows whenever a place or an edge comes or goes.
+        wiring: grows whenever an edge comes or goes. topology: when a place or an edge does.
         names: id by name.
     """
 
@@ -68,13 +68,16 @@ class Graph:
         self.alive = np.zeros(0, bool)
         self.slots: dict[int, int] = {}
         self.names: dict[str, int] = {}
-        self.topology = 0
+        self.topology, self.wiring = 0, 0
         self.next_place, self.next_session = 0, 0
         self.changes = Changes()
         self._free: list[int] = []
         self._edges = np.zeros(0, EDGE)
         self._ends = np.zeros((0, 2), np.int32)
         self._edge_count = 0
+        self._costs = np.zeros(0)  # of edges that have not failed; others change with time
+        self._failing = np.zeros(0, bool)
+        self._touched: set[int] = set()  # rows for which these two are out of date
         self._rows: dict[int, int] = {}  # of an edge, by `_key`
 
     def restore(
@@ -106,8 +109,9 @@ class Graph:
         self._edge_count = len(edges)
         keys = (edges["a"].astype(np.uint64) << np.uint64(32)) | edges["b"]
         self._rows = dict(zip(keys.tolist(), range(len(edges)), strict=True))
+        self._costs, self._failing = costs(edges, 0.0), edges["failures"] > 0
         self.names = dict(names)
-        self.topology += 1
+        self.topology, self.wiring = self.topology + 1, self.wiring + 1
 
     # ----- reading --------------------------------------------------------------------------------
 
@@ -120,6 +124,18 @@ class Graph:
     def ends(self) -> np.ndarray:
         """(E, 2) int32: the slots of a and b."""
         return self._ends[: self._edge_count]
+
+    def costs(self, now: float) -> np.ndarray:
+        """(E,) s of all edges, see `costs.costs`; only those that changed or failed are worked out
+        anew."""
+        touched = np.array([row for row in self._touched if row < self._edge_count], np.intp)
+        self._touched.clear()
+        rows = self._edges[touched]
+        self._costs[touched], self._failing[touched] = costs(rows, now), rows["failures"] > 0
+        found = self._costs[: self._edge_count].copy()
+        failing = np.flatnonzero(self._failing[: self._edge_count])
+        found[failing] = costs(self._edges[failing], now)
+        return found
 
     def slot(self, place: int) -> int:
         """Where a place lies.
@@ -235,10 +251,12 @@ class Graph:
             row = self._rows[_key(a, b)] = self._edge_count
             if row == len(self._edges):
                 self._edges, self._ends = _grown(self._edges), _grown(self._ends)
+                self._costs, self._failing = _grown(self._costs), _grown(self._failing)
             self._edge_count += 1
             self._ends[row] = ends
-            self.topology += 1
+            self.topology, self.wiring = self.topology + 1, self.wiring + 1
         self._edges[row] = edge
+        self._touched.add(row)
         self.changes.edges.add((a, b))
 
     def cut(self, a: int, b: int) -> None:
@@ -250,7 +268,8 @@ class Graph:
         if row != last:
             self._edges[row], self._ends[row] = self._edges[last], self._ends[last]
             self._rows[_key(int(self._edges[row]["a"]), int(self._edges[row]["b"]))] = row
-        self.topology += 1
+        self._touched.add(row)
+        self.topology, self.wiring = self.topology + 1, self.wiring + 1
         self.changes.edges.add((a, b))
 
     def tried(self, a: int, b: int, succeeded: bool, seconds: float | None, now: float) -> None:
@@ -412,7 +431,8 @@ def _grown(array: np.ndarray) -> np.ndarray:
 
 def bearers(names: dict[str, int], places: Iterable[int]) -> dict[int, list[str]]:
     """The names of each place that has any."""
-    wanted, found = set(places), {}
+    wanted = set(places)
+    found: dict[int, list[str]] = {}
     for name, place in sorted(names.items()):
         if place in wanted:
             found.setdefault(place, []).append(name)

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 from usearch.index import Index, MetricKind, search
 
-_AT_ONCE = 10_000  # more than these are indexed in the background: it takes over half a second
+_AT_ONCE = 5000  # more are indexed in the background: these take a quarter of a second
 _CONNECTIVITY, _EFFORT = 12, 48
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import dijkstra
 
-from foresight.memory.costs import costs, expected_seconds
+from foresight.memory.costs import expected_seconds
 from foresight.memory.graph import Graph
 
 
@@ -85,11 +85,12 @@ class Field:
 class Router:
     """Dijkstra's search from the goal over reversed edges, compiled (SciPy).
 
-    The matrix is put together anew only when a place or an edge came or went.
+    The matrix is put together anew only when an edge came or went.
     """
 
     def __init__(self, graph: Graph) -> None:
-        self._graph, self._topology = graph, -1
+        self._graph = graph
+        self._built_for = (-1, -1)
         self._order = np.zeros(0, np.intp)
         self._matrix = csr_matrix((0, 0))
 
@@ -101,16 +102,18 @@ class Router:
         """
         slot = self._graph.slot(goal)
         self._arrange()
-        self._matrix.data = costs(self._graph.edges, now)[self._order]
+        self._matrix.data = self._graph.costs(now)[self._order]
         found, following = dijkstra(self._matrix, indices=slot, return_predecessors=True)
         return Field(self._graph, int(goal), found, following, now)
 
     def _arrange(self) -> None:
         """Rows: where an edge leads; columns: where it begins."""
-        if self._topology == self._graph.topology:
-            return
         ends, size = self._graph.ends, len(self._graph.places)
+        if self._built_for == (self._graph.wiring, size):
+            return
         numbered = np.arange(len(ends), dtype=np.float64)
-        self._matrix = csr_matrix((numbered, (ends[:, 1], ends[:, 0])), shape=(size, size))
+        entries = coo_matrix((numbered, (ends[:, 1], ends[:, 0])), shape=(size, size))
+        entries.has_canonical_format = True  # no pair is there twice; saves sorting
+        self._matrix = entries.tocsr()
         self._order = self._matrix.data.astype(np.intp)
-        self._topology = self._graph.topology
+        self._built_for = self._graph.wiring, size
