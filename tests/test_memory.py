@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from memories import ENCODER, NOW, SIZE, corridor, latent, opened, picture
 from typer.testing import CliRunner
 
 from foresight.cli import app
 from foresight.memory import Places, PlacesError, costs
 from foresight.memory.index import LatentIndex
+from memories import ENCODER, NOW, SIZE, corridor, latent, opened, picture
 
 HOUR = 3600.0
 

@@ -245,16 +245,10 @@ class PlacesFile:
                 many(f"DELETE FROM {table} WHERE id = ?", [(id,) for id in batch.gone_places])
             many(_insert("places", 9), _with_checksums(batch.places))
             many(_insert("edges", 11), _with_checksums(batch.edges))
-            many(
-                _insert("views", 6),
-                (
-                    (id, encoder, latent, zlib.crc32(latent, encoder), jpeg, zlib.crc32(jpeg, id))
-                    for id, encoder, latent, jpeg in batch.views
-                ),
-            )
+            many(_insert("views", 6), (_with_crcs(*view) for view in batch.views))
             many(
                 "UPDATE views SET encoder = ?, latent = ?, latent_crc = ? WHERE id = ?",
-                ((encoder, blob, zlib.crc32(blob, encoder), id) for id, encoder, blob in batch.latents),
+                ((made, blob, zlib.crc32(blob, made), id) for id, made, blob in batch.latents),
             )
             many(_insert("names", 3), (_with_crc(*item) for item in batch.names.items()))
             many(_insert("counters", 3), (_with_crc(*item) for item in batch.counters.items()))
@@ -502,6 +496,11 @@ def _insert(table: str, columns: int) -> str:
 
 def _with_crc(*values: object) -> tuple:
     return (*values, zlib.crc32(repr(values).encode()))
+
+
+def _with_crcs(place: int, encoder: int, latent: bytes, jpeg: bytes) -> tuple:
+    """A row of views; each checksum begins with what the blob belongs to."""
+    return place, encoder, latent, zlib.crc32(latent, encoder), jpeg, zlib.crc32(jpeg, place)
 
 
 def _with_checksums(rows: np.ndarray) -> list[tuple]:
