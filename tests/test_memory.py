@@ -200,9 +200,20 @@ def test_costs_to_a_goal_are_those_of_the_routes(places: Places) -> None:
     field = places.costs_to(ids[5], NOW)
     assert np.all(np.diff(field.costs[np.argsort(field.ids)]) < 0)
     assert field.cost(ids[5]) == 0
-    places.add(latent(60), picture(), (0, 0, 0))
-    with pytest.raises(RuntimeError, match="has changed"):
-        field.route(ids[0])
+    assert [field.following(place) for place in ids] == [*ids[1:], None]
+
+
+def test_costs_that_were_asked_for_stay_those_of_that_moment(places: Places) -> None:
+    ids = corridor(places, 6)
+    field = places.costs_to(ids[5], NOW)
+    before = field.cost(ids[0])
+    places.forget(ids[2], NOW)
+    new = places.add(latent(60), picture(), (0, 0, 0))  # in the slot of the forgotten one
+    places.connect(new, ids[5], 1.0, (0, 0, 0), traversed=True)
+    assert field.cost(ids[0]) == before and field.cost(new) == float("inf")
+    assert field.route(ids[0]) is None and field.following(new) is None
+    after, later = field.route(ids[3]), places.route(new, ids[5])
+    assert after and after.places == ids[3:] and later and later.places == [new, ids[5]]
 
 
 def test_a_driven_way_is_not_replaced_by_an_inferred_one(places: Places) -> None:

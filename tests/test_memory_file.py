@@ -54,11 +54,11 @@ def written(tmp_path: Path) -> Path:
 
 
 def write_steadily(path: str, log: str) -> None:
-    """Add places, ways and names for ever; after each, a line of what is done and when."""
+    """Add places, ways and names until killed; after each, a line of what is done and when."""
     places = opened(Path(path), capacity=10**6)
     journal = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    last, count = None, 0
-    while True:
+    last, count, end = None, 0, time.monotonic() + 30
+    while time.monotonic() < end:
         place = places.add(latent(count), picture(count), (count, 0, 0))
         name = f"name {count % 7}"
         places.name(name, place)
@@ -93,6 +93,8 @@ def kill_one(path: Path, log: Path, after_s: float) -> Callable[[], int]:
 
 
 def check_kept(path: Path, promised: list[dict]) -> int:
+    if promised:
+        assert {done["place"] for done in promised} <= {row[0] for row in content(path)[0]}
     with opened(path, capacity=10**6) as places:
         edges = {(int(row["a"]), int(row["b"])) for row in places.edge_table()}
         for done in promised:

@@ -199,6 +199,15 @@ def test_a_home_stays_below_its_capacity_and_keeps_its_routes() -> None:
         assert len(places.nearest(latent(59), 100)[0]) == 30
 
 
+def test_where_the_robot_was_since_places_were_ranked_is_not_forgotten() -> None:
+    with memory(capacity=200) as places:
+        ids = corridor(places, 201)  # the 201st had them ranked
+        places.visit(ids[1], None, NOW + 1000)
+        for k in range(3):
+            places.add(latent(k), picture(), (0, 0, 0), NOW + 1001 + k)
+        assert ids[1] in places and len(places) == 200
+
+
 def test_a_home_full_of_names_takes_no_more() -> None:
     with memory(capacity=3) as places:
         for name, place in zip("abc", corridor(places, 3), strict=True):

@@ -79,6 +79,7 @@ class Places:
         self._unreadable: set[int] = set()
         self._router = Router(self._graph)
         self._capacity, self._surplus = capacity, list[int]()
+        self._ranked_at = 0.0
         self._file, self._reader = file, PlacesFile.reader(file.path)
         self._lock = threading.RLock()
         self._writer = Writer(self._graph, self._lock, file, on_error)
@@ -322,15 +323,21 @@ class Places:
 
     def _make_room(self, newest: int, now: float) -> None:
         named = set(self.names.values())
-        fit = [p for p in self._surplus if p in self and p not in named]
+        fit = [p for p in self._surplus if p in self and p not in named and not self._seen(p)]
         if not fit:
             count = 2 + int(_FORGOTTEN_AT_ONCE * self._capacity)
             fit = [p for p in least_valuable(self._graph, count, now) if p != newest]
+            self._ranked_at = now
         if not fit:
             self.forget(newest, now)
             raise PlacesError(f"all {self._capacity} places have names; none can be added")
         self._surplus = fit[1:]
         self.forget(fit[0], now)
+
+    def _seen(self, place: int) -> bool:
+        """Whether the robot was there since places were ranked."""
+        row = self._graph.places[self._graph.slot(place)]
+        return bool(row["last_seen"] > self._ranked_at)
 
     # ----- names ----------------------------------------------------------------------------------
 

@@ -23,7 +23,7 @@ class Route:
 
 
 class Field:
-    """What it costs to get to one goal from everywhere, at one moment.
+    """What it costs to get to one goal from everywhere, as it was when it was asked for.
 
     Attributes:
         goal: its id.
@@ -33,51 +33,70 @@ class Field:
     def __init__(
         self, graph: Graph, goal: int, costs_s: np.ndarray, following: np.ndarray, now: float
     ) -> None:
+        """
+        Args:
+            costs_s: (S,) by slot. following: (S,) the next slot on the way, negative if none.
+        """
         alive = np.flatnonzero(graph.alive)
-        self.goal, self.ids, self.costs = goal, graph.places["id"][alive], costs_s[alive]
-        self._graph, self._all, self._following, self._now = graph, costs_s, following, now
-        self._topology = graph.topology
+        self._graph, self._now = graph, now
+        self._by_slot, self._following = costs_s, following
+        self._ids = graph.places["id"].copy()  # slots may be given to other places
+        self.goal, self.ids, self.costs = goal, self._ids[alive], costs_s[alive]
 
     def cost(self, place: int) -> float:
-        """Seconds and risk from a place to the goal, infinite where no way is known.
+        """Seconds and risk from a place to the goal; infinite where no way is known, and for places
+        that are newer than this.
 
         Raises:
             PlacesError: the place is not known.
         """
-        return float(self._all[self._graph.slot(place)])
+        slot = self._slot(place)
+        return float("inf") if slot is None else float(self._by_slot[slot])
+
+    def following(self, place: int) -> int | None:
+        """The next place on the way; None at the goal and where no way is known.
+
+        Raises:
+            PlacesError: the place is not known.
+        """
+        slot = self._slot(place)
+        after = -1 if slot is None else int(self._following[slot])
+        return None if after < 0 else int(self._ids[after])
 
     def route(self, start: int | Mapping[int, float]) -> Route | None:
         """The way from a place, or from where the robot is with these probabilities.
 
         It begins at the most probable place from which there is a way, and its time is the mean
-        over all those places. None when there is no way.
+        over all those places. None when there is no way, or when it was cut since.
 
         Raises:
             PlacesError: a place is not known.
-            RuntimeError: places or edges came or went since the field was made.
         """
-        if self._graph.topology != self._topology:
-            raise RuntimeError("the graph has changed since; ask for its costs again")
         chances = start if isinstance(start, Mapping) else {start: 1.0}
-        ways = {
-            place: chance
-            for place, chance in chances.items()
-            if chance > 0 and np.isfinite(self.cost(place))
-        }
-        if not ways:
+        likeliest = sorted(chances, key=chances.__getitem__, reverse=True)
+        ways = [(self._follow(place), chances[place]) for place in likeliest if chances[place] > 0]
+        found = [(way, chance) for way, chance in ways if way is not None]
+        if not found:
             return None
-        found = {place: self._follow(place) for place in ways}
-        mean = sum(chance * found[place].expected_s for place, chance in ways.items())
-        likeliest = max(ways, key=ways.__getitem__)
-        return Route(found[likeliest].places, float(mean / sum(ways.values())))
+        mean = sum(way.expected_s * chance for way, chance in found)
+        return Route(found[0][0].places, mean / sum(chance for _, chance in found))
 
-    def _follow(self, place: int) -> Route:
-        ids, slot = self._graph.places["id"], self._graph.slot(place)
-        way = [int(ids[slot])]
+    def _slot(self, place: int) -> int | None:
+        """Where a place lay; None if it is newer."""
+        slot = self._graph.slot(place)
+        known = slot < len(self._ids) and self._ids[slot] == place
+        return slot if known and slot < len(self._by_slot) else None
+
+    def _follow(self, place: int) -> Route | None:
+        if not np.isfinite(self.cost(place)):
+            return None
+        way, slot = [int(place)], self._graph.slot(place)
         while way[-1] != self.goal:
             slot = self._following[slot]
-            way.append(int(ids[slot]))
+            way.append(int(self._ids[slot]))
         steps = [self._graph.edge(a, b) for a, b in zip(way, way[1:], strict=False)]
+        if any(step is None for step in steps):
+            return None
         rows = np.array(steps, self._graph.edges.dtype)
         return Route(way, float(expected_seconds(rows, self._now).sum()))
 

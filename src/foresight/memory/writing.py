@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import threading
 from collections.abc import Callable
 
@@ -96,10 +95,10 @@ class Writer:
             changes, self._graph.changes = self._graph.changes, Changes()
             self._writing = changes
             batch = gather(self._graph, changes)
+        error = None
         try:
             self._file.write(batch)
-            error = None
-        except sqlite3.Error as problem:
+        except Exception as problem:  # whatever it is, the changes must not be lost
             error = f"{self._file.path}: cannot be written ({problem}); trying again"
         with self._lock:
             if error is not None:
