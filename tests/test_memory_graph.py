@@ -201,7 +201,9 @@ def test_a_home_stays_below_its_capacity_and_keeps_its_routes() -> None:
 
 def test_where_the_robot_was_since_places_were_ranked_is_not_forgotten() -> None:
     with memory(capacity=200) as places:
-        ids = corridor(places, 201)  # the 201st had them ranked
+        ids = corridor(places, 200)
+        places.add(latent(200), picture(), (0, 0, 0), NOW + 900)  # has them ranked
+        assert ids[0] not in places
         places.visit(ids[1], None, NOW + 1000)
         for k in range(3):
             places.add(latent(k), picture(), (0, 0, 0), NOW + 1001 + k)
