@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -122,6 +124,19 @@ def test_a_large_index_is_exact_until_it_stands_and_takes_changes_meanwhile() ->
         assert index.nearest(latents[6], 1)[0] != [6]
         assert index.nearest(latents[7], 1)[0] == [7]
         index.wait()
+
+
+UNCLOSED = """
+import numpy as np
+from foresight.memory.index import LatentIndex
+index = LatentIndex(np.arange(60_000, dtype=np.uint32), np.ones((60_000, 64), np.float16))
+raise SystemExit(7)
+"""
+
+
+def test_a_process_ends_as_it_should_while_an_index_is_built() -> None:
+    ran = subprocess.run([sys.executable, "-c", UNCLOSED], capture_output=True, timeout=10)
+    assert (ran.returncode, ran.stderr) == (7, b"")
 
 
 # ----- names ------------------------------------------------------------------------------------

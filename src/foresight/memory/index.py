@@ -8,13 +8,14 @@ import numpy as np
 from usearch.index import Index, MetricKind, search
 
 _AT_ONCE = 5000  # more are indexed in the background: these take a quarter of a second
+_CHUNK = 500  # after so many the builder sees whether it is to end
 _CONNECTIVITY, _EFFORT = 12, 48
 
 
 class LatentIndex:
     """Built anew at each start: it is never older than the places, and nothing of it is on disk.
 
-    A large one is built by a thread of its own (5 s for 100,000); until it stands, all latents are
+    A large one is built by a thread of its own (about 15 s for 100,000); until it stands, all latents are
     compared. Other methods are for one thread.
     """
 
@@ -29,11 +30,13 @@ class LatentIndex:
         self._later: dict[int, np.ndarray | None] = {}  # by id, while building; None: removed
         self._index = self._empty()
         self._builder: threading.Thread | None = None
+        self._stopped = False
         if len(ids) <= _AT_ONCE:
             self._build()
             self._given = self._given[0][:0], latents[:0]
         else:
-            self._builder = threading.Thread(target=self._build, name="latents", daemon=True)
+            # no daemon: ended within usearch, it would take the process down with it
+            self._builder = threading.Thread(target=self._build, name="latents")
             self._builder.start()
 
     def __len__(self) -> int:
@@ -84,6 +87,12 @@ class LatentIndex:
             return len(self._given[0])
         return int(self._index.search(latent, count, threads=1).computed_distances)
 
+    def close(self) -> None:
+        """End the building; nothing else may be called afterwards."""
+        self._stopped = True
+        if self._builder is not None:
+            self._builder.join()
+
     def wait(self) -> None:
         """Until the index stands."""
         if self._builder is not None:
@@ -118,8 +127,11 @@ class LatentIndex:
 
     def _build(self) -> None:
         ids, latents = self._given
-        if len(ids):
-            self._index.add(ids, latents, threads=1)
+        for begin in range(0, len(ids), _CHUNK):
+            if self._stopped or not threading.main_thread().is_alive():
+                return
+            part = slice(begin, begin + _CHUNK)
+            self._index.add(ids[part], latents[part], threads=1)
 
     def _adopt(self) -> None:
         """Once the builder is done, take in what came in the meantime."""

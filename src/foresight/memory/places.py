@@ -169,6 +169,7 @@ class Places:
         try:
             self.flush()
         finally:
+            self._index.close()
             self._writer.stop()
             self._reader.close()
             self._file.close()
