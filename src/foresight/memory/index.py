@@ -15,8 +15,8 @@ _CONNECTIVITY, _EFFORT = 12, 48
 class LatentIndex:
     """Built anew at each start: it is never older than the places, and nothing of it is on disk.
 
-    A large one is built by a thread of its own (about 15 s for 100,000); until it stands, all latents are
-    compared. Other methods are for one thread.
+    A large one is built by a thread of its own (12 s for 100,000); until it stands, all latents are
+    compared (12 ms). Other methods are for one thread.
     """
 
     def __init__(self, ids: np.ndarray, latents: np.ndarray) -> None:
