@@ -87,6 +87,7 @@ def _one(path: Path, count: int, bandwidth: float, say: Callable[[str], None]) -
     began = time.perf_counter()
     with _opened(path, count) as places:
         opened = time.perf_counter()
+        compared_first = places.compared(home.looks(1)[0], _COUNT)
         cold = _timed(places.nearest, ((look, _COUNT) for look in home.looks(20)))
         places.wait_for_index()
         indexed = time.perf_counter()
@@ -102,7 +103,7 @@ def _one(path: Path, count: int, bandwidth: float, say: Callable[[str], None]) -
         "open_s": opened - began,
         "index_s": indexed - opened,
         **_named("nearest", nearest, 2 * _LATENT * compared / bandwidth),
-        **_named("unindexed", cold, 2 * _LATENT * count / bandwidth),
+        **_named("unindexed", cold, 2 * _LATENT * compared_first / bandwidth),
         **_named("route", route, _CSR_ENTRY * edges / bandwidth),
         **_named("rerouted", rerouted, _CSR_ENTRY * edges / bandwidth),
     }
