@@ -43,7 +43,7 @@ ROSDEP_KEYS = {
 }
 # come with the core's own environment, not from a distribution
 FROM_THE_CORE = {"foresight", "mujoco", "av", "rich"}
-TRAINING_ONLY = {"torch", "h5py", "onnx", "onnxscript", "rosbags", "scipy"}
+TRAINING_ONLY = {"torch", "h5py", "onnx", "onnxscript", "rosbags"}
 SIMULATION_ONLY = {"mujoco", "matplotlib", "av"}
 
 

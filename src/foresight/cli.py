@@ -25,12 +25,15 @@ app = typer.Typer(
 )
 bundle_app = typer.Typer(help="Look into a bundle.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
+memory_app = typer.Typer(help="Look into a robot's memory of places.", no_args_is_help=True)
+app.add_typer(memory_app, name="memory")
 app.command("launch")(launch_command)
 app.command("demo")(demo_command)
 app.command("report")(report_command)
 
 console = Console()
 
+PlacesPath = Annotated[Path, typer.Argument(help="File of places; a robot may be using it.")]
 BundleDir = Annotated[Path, typer.Argument(help="Folder with manifest.yaml and its graphs.")]
 Robot = Annotated[Path, typer.Option(help="Robot profile.")]
 _CHECKOUT = Path(__file__).resolve().parents[2]
@@ -245,7 +248,7 @@ def evaluate(
 @app.command()
 def bench(
     what: Annotated[
-        Literal["all", "plan", "encode", "loop", "sim", "train"],
+        Literal["all", "plan", "encode", "loop", "sim", "train", "memory"],
         typer.Option(help="What to time; loop: the whole graph, from image to command."),
     ] = "all",
     bundle: Annotated[Path, typer.Option(help="Bundle to time.")] = APARTMENT,
@@ -256,17 +259,23 @@ def bench(
     composed: Annotated[
         bool, typer.Option("--composed", help="The loop's nodes share one process.")
     ] = False,
+    places: Annotated[
+        list[int] | None,
+        typer.Option(min=100, max=2_000_000, help="In memory [default: 1000, 10000 and 100000]."),
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
     """Time the parts, each beside the limit that this machine sets."""
-    from foresight.bench import LIMITS, bench
+    from foresight.bench import LIMITS, PLACES, bench
     from foresight.bench.show import ProgressLine, tables
 
     progress = ProgressLine()
     with _one_sentence("bench"):
         try:
-            figures = bench(what, bundle, robot, threads, composed, say=progress)
+            figures = bench(
+                what, bundle, robot, threads, composed, say=progress, places=places or PLACES
+            )
         finally:
             progress.clear()
         _write_json(json, figures)
@@ -299,6 +308,48 @@ def bundle_show(bundle: BundleDir) -> None:
         for graph in loaded.manifest.graphs:
             table.add_row(f"runs here.{graph}", ", ".join(loaded.session(graph).providers))
         console.print(table)
+
+
+@memory_app.command("show")
+def memory_show(
+    places: PlacesPath,
+    picture: Annotated[
+        Path | None, typer.Option(help="Draw the graph there (PNG) [default: beside the file].")
+    ] = None,
+) -> None:
+    """Show counts, names, sizes and ages, and draw the graph over the odometry."""
+    from foresight.memory import inspection
+
+    with _one_sentence("memory show"):
+        contents = inspection.read(places)
+        table = Table("", "", title=str(places), show_header=False)
+        for heading, text in inspection.figures(places, contents).items():
+            table.add_row(heading, text)
+        console.print(table)
+        if len(contents.places):
+            target = picture or places.with_suffix(".png")
+            inspection.draw(contents, target)
+            console.print(f"drawn in {target}", soft_wrap=True)
+
+
+@memory_app.command("check")
+def memory_check(places: PlacesPath) -> None:
+    """Check the whole file, every picture too."""
+    from foresight.memory import inspection
+
+    with _one_sentence("memory check"):
+        console.print(inspection.check(places), highlight=False, soft_wrap=True)
+
+
+@memory_app.command("export")
+def memory_export(
+    places: PlacesPath, out: Annotated[Path, typer.Option(help="File to write (JSON).")]
+) -> None:
+    """Write places, ways and names as JSON, without latents and pictures."""
+    from foresight.memory import inspection
+
+    with _one_sentence("memory export"):
+        inspection.export(inspection.read(places), out)
 
 
 def _worlds(text: str) -> list[int]:

@@ -6,7 +6,7 @@ possible, at most 1) means the same on a slow and on a busy machine.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -27,10 +27,20 @@ LIMITS = {
     "loop": "encode and plan, each alone",
     "sim": "rendering alone",
     "train": "its matrix products at this machine's peak",
+    "memory": "reading the latents that a search compares",
 }
+PLACES = (1_000, 10_000, 100_000)
+"""In the memory that is timed."""
 ENCODING_THREADS = 1
 """What perception uses."""
-_NEEDS = {"sim": "mujoco", "plan": "mujoco", "encode": "mujoco", "loop": "psutil", "train": "torch"}
+_NEEDS = {
+    "sim": "mujoco",
+    "plan": "mujoco",
+    "encode": "mujoco",
+    "loop": "psutil",
+    "train": "torch",
+    "memory": "usearch",
+}
 _SETTINGS = Path(__file__).resolve().parents[3] / "config" / "foresight.yaml"
 
 
@@ -42,6 +52,7 @@ def bench(
     composed: bool = False,
     repeats: int = 200,
     say: Say = lambda text: None,
+    places: Sequence[int] = PLACES,
 ) -> dict[str, Figures]:
     """Run one benchmark, or 'all' of them.
 
@@ -50,6 +61,7 @@ def bench(
         composed: the loop's nodes share one process.
         repeats: plans and encodings that are timed.
         say: takes a line of progress.
+        places: sizes of the memory that is timed; the largest one's figures stand for all.
 
     Returns:
         `machine`, and by name p50_ms, p95_ms, limit_ratio, or per_second, limit_ratio for `sim`
@@ -99,12 +111,18 @@ def bench(
         say("train: updates of the world model")
         return train()
 
+    def memory() -> Figures:
+        from foresight.bench.memory import memory
+
+        return memory(places, say)
+
     runs: dict[str, Callable[[], Figures]] = {
         "plan": lambda: plan(threads or settings["threads"], True),
         "encode": lambda: encode(threads or ENCODING_THREADS),
         "loop": loop,
         "sim": sim,
         "train": train,
+        "memory": memory,
     }
     return {"machine": machine()} | {name: runs[name]() for name in chosen}
 

@@ -57,7 +57,8 @@ def tables(figures: dict[str, dict[str, Any]], limits: dict[str, str]) -> list[T
         for threads, own in part.get("by_threads", {}).items():
             if int(threads) != part["threads"]:
                 _add(shown, f"  {threads} threads" if threads != "1" else "  1 thread", own, "")
-    return [shown] + ([_nodes(figures["loop"])] if "loop" in figures else [])
+    further = {"loop": _nodes, "memory": _sizes}
+    return [shown] + [show(figures[name]) for name, show in further.items() if name in figures]
 
 
 def _add(table: Table, name: str, part: dict[str, Any], limit: str) -> None:
@@ -80,4 +81,26 @@ def _nodes(loop: dict[str, Any]) -> Table:
     for name, use in sorted(loop["nodes"].items(), key=lambda item: -item[1]["cores"]):
         memory = (f"{use[key]:.0f}" for key in ("rss_mb", "pss_mb", "uss_mb"))
         shown.add_row(name, f"{use['cores']:.2f}", *memory)
+    return shown
+
+
+def _sizes(memory: dict[str, Any]) -> Table:
+    """How the memory of places grows."""
+    shown = Table(box=SIMPLE_HEAD, pad_edge=False, title="memory by places; ms: p50, p95")
+    headings = ("places", "open s", "index s", "nearest ms", "route ms", "re-routed ms")
+    for heading in (*headings, "added a second", "bytes a place"):
+        shown.add_column(heading, justify="right")
+    for count, part in memory["by_places"].items():
+        pairs = (
+            f"{part[f'{what}_p50_ms']:.3g}, {part[f'{what}_p95_ms']:.3g}"
+            for what in ("nearest", "route", "rerouted")
+        )
+        shown.add_row(
+            f"{int(count):,}",
+            f"{part['open_s']:.2f}",
+            f"{part['index_s']:.2f}",
+            *pairs,
+            f"{part['added_per_second']:,.0f}",
+            f"{part['bytes_per_place']:,.0f}",
+        )
     return shown
