@@ -46,6 +46,7 @@ _OFFSET = 9_000_000  # starts are not those of any other suite
 _MOVED_M, _TURNED_RAD = 0.03, math.radians(3)  # poses nearer to the last one show nothing new
 _RAY_STEP_M = 0.04
 _CHUNK = 200  # poses
+_SHARES = ("covered", "seen", "two_sides", "visited")
 _DRIVING = {ExplorationStatus.EXPLORING, ExplorationStatus.RETURNING}
 
 
@@ -108,12 +109,14 @@ class Wandering:
 class Covered:
     """When floor was first covered, seen by the camera, visited: (n, n) s each, inf for never.
 
+    `sides_s`: when the camera had seen it under headings of two quarters of the compass;
     `reachable` (n, n) bool is the floor that counts.
     """
 
     reachable: np.ndarray
     covered_s: np.ndarray
     seen_s: np.ndarray
+    sides_s: np.ndarray
     visited_s: np.ndarray
 
     def share(self, first_s: np.ndarray, by_s: float = math.inf) -> float:
@@ -147,10 +150,17 @@ def measure(apartment: Apartment, profile: RobotProfile, path: np.ndarray) -> Co
         [camera.x_m * np.cos(poses[:, 2]), camera.x_m * np.sin(poses[:, 2]), 0 * poses[:, 2]], 1
     )
     floor_m = (blind_m(camera) - camera.x_m, SIGHT_M)
+    quarter = (poses[:, 2] % (2 * math.pi) / (math.pi / 2)).astype(int) % 4
+    by_side = [
+        _first_in_sight(occupied, eyes[quarter == k], times[quarter == k], ahead, floor_m)
+        for k in range(4)
+    ]
+    by_side = np.sort(by_side, 0)
     return Covered(
         reachable_floor(apartment, profile, (x, y, yaw)),
         _first_in_sight(occupied, poses, times, around, (0.0, COVERED_M)),
-        _first_in_sight(occupied, eyes, times, ahead, floor_m),
+        by_side[0],
+        by_side[1],
         _first_in_sight(occupied, poses, times, around, (0.0, VISITED_M)),
     )
 
@@ -294,6 +304,7 @@ def _told(done: Drive, covered: Covered) -> dict[str, Any]:
     return {
         "covered": round(covered.share(covered.covered_s), 4),
         "seen": round(covered.share(covered.seen_s), 4),
+        "two_sides": round(covered.share(covered.sides_s), 4),
         "visited": round(covered.share(covered.visited_s), 4),
         "minutes_to_90": None if after_s is None else round(after_s / 60, 2),
         "minutes": round(done.seconds / 60, 2),
@@ -328,8 +339,8 @@ def _summed_up(records: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _means(drives: list[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("covered", "seen", "visited", "minutes", "driven_m", "collisions", "home_error_m")
-    means = {key: float(np.mean([one[key] for one in drives])) for key in keys}
+    keys = ("minutes", "driven_m", "collisions", "home_error_m")
+    means = {key: float(np.mean([one[key] for one in drives])) for key in (*_SHARES, *keys)}
     return means | {"wanted": wilson(sum(one["covered"] >= WANTED for one in drives), len(drives))}
 
 
@@ -342,10 +353,10 @@ def summary(content: dict[str, Any]) -> Group:
         f"{100 * back['rate']:.0f}%, update p50 {update_ms['p50']:.1f} ms "
         f"p95 {update_ms['p95']:.1f} ms"
     )
-    drivers = Table("driver", "covered", "seen", "visited", "driven", "collisions")
+    drivers = Table("driver", "covered", "seen", "two sides", "visited", "driven", "collisions")
     for name, figures in {"explorer": own, **content["baselines"]}.items():
         drivers.add_row(name, *_shares(figures))
-    drives = Table("world", "end", "covered", "seen", "visited", "driven", "collisions", "90% after",
+    drives = Table("world", "end", "covered", "seen", "two sides", "visited", "driven", "collisions", "90% after",
                    "minutes", "from start")  # fmt: skip
     for one in content["drives"]:
         after = one["minutes_to_90"]
@@ -361,5 +372,5 @@ def summary(content: dict[str, Any]) -> Group:
 
 
 def _shares(figures: dict[str, Any]) -> list[str]:
-    shares = [f"{100 * figures[key]:.1f}%" for key in ("covered", "seen", "visited")]
+    shares = [f"{100 * figures[key]:.1f}%" for key in _SHARES]
     return [*shares, f"{figures['driven_m']:.0f} m", f"{figures['collisions']:.1f}"]

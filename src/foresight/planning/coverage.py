@@ -14,14 +14,14 @@ from foresight.planning.terrain import NEAR_M, SIDE, SIGHT_M, TERRAIN_M, Terrain
 from foresight.robot import Camera
 
 _SIDES = 4  # from which floor is looked at: quarters of the compass
-_ONE_SIDE_WORTH = 0.0
-_NEAR_WORTH = 0.6
+_ONE_SIDE_WORTH = 0.3  # of another look at floor that was seen from one side only
+_NEAR_WORTH = 0.6  # of coming near to floor, besides seeing it
 _NOVEL_WORTH = 0.5  # of a look at seen floor, per unit of novelty above the usual
 _USUAL = 1.0
 _MOST_NOVEL = 2.0
 _NOVELTY_SHARE = 0.1  # of a new report in the running mean of a place
 _SHIFT = 4  # bits of OpenCV's fixed point
-_UNKNOWN, _FAR, _CLOSE, _NOVEL = 1, 2, 4, 8  # kinds of worth that are given up
+_UNKNOWN, _FAR, _CLOSE, _NOVEL, _SIDED = 1, 2, 4, 8, 16  # kinds of worth that are given up
 
 
 class Coverage:
@@ -68,30 +68,37 @@ class Coverage:
         """(h, w) bool: floor of the terrain that the camera has seen."""
         return terrain.floor & (self._sides[terrain.window] > 0)
 
-    def worth(self, terrain: Terrain, within: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def worth(
+        self, terrain: Terrain, within: np.ndarray, thorough: bool
+    ) -> tuple[np.ndarray, np.ndarray]:
         """What a look at each cell is worth, from afar and from near by: (h, w) float32 each.
 
         1 is floor that the camera has not seen yet, or a frontier. `within` (h, w) bool bounds it.
+        `thorough`: floor that was seen from one side only deserves another look, too.
         """
         sides, given_up = self._sides[terrain.window], self._given_up[terrain.window]
         floor = terrain.floor & within
         worth = np.where(floor & (sides == 0) & (given_up & _FAR == 0), 1.0, 0.0)
-        one_sided = floor & (sides > 0) & (sides & (sides - 1) == 0) & (given_up & _FAR == 0)
-        worth[one_sided] = _ONE_SIDE_WORTH
+        one_sided = floor & (sides > 0) & (sides & (sides - 1) == 0) & (given_up & _SIDED == 0)
+        if thorough:
+            worth[one_sided] = _ONE_SIDE_WORTH
         novelty = np.clip(self._novelty[terrain.window] - _USUAL, 0.0, _MOST_NOVEL)
         worth += np.where(floor & (given_up & _NOVEL == 0), _NOVEL_WORTH * novelty, 0.0)
         worth[terrain.frontier & within & (given_up & _UNKNOWN == 0)] = 1.0
         near = floor & (self._near[terrain.window] == 0) & (given_up & _CLOSE == 0)
         return worth.astype(np.float32), np.where(near, np.float32(_NEAR_WORTH), np.float32(0))
 
-    def give_up(self, terrain: Terrain, view: np.ndarray, near: np.ndarray) -> None:
-        """What is left unseen in `view` (h, w) bool after a good look is no longer worth one.
+    def give_up(
+        self, terrain: Terrain, view: np.ndarray, near: np.ndarray, thorough: bool
+    ) -> None:
+        """What is left in `view` (h, w) bool after a good look is no longer worth one.
 
         `near` (h, w) bool: the part of the view that was close enough to count as visited.
+        `thorough`: the look was for other sides of what had been seen, too.
         """
         given_up = self._given_up[terrain.window]
         given_up[view & terrain.frontier] |= _UNKNOWN
-        given_up[view & terrain.floor] |= _FAR | _NOVEL
+        given_up[view & terrain.floor] |= _FAR | _NOVEL | (_SIDED if thorough else 0)
         given_up[view & near] |= _CLOSE
 
     def _outline(self, pose: np.ndarray, reach: np.ndarray, angles: np.ndarray) -> np.ndarray:

@@ -26,13 +26,15 @@ HOME_M = 0.3  # the robot is back when it is so near to its start by its own map
 _HOME_AIM_M = 0.1
 _THERE_M = 0.2
 _SILENT_M = 3.0  # free floor that a beam without an echo shows
-_MIN_GAIN_M2 = 0.25  # less is not worth a drive
+_MIN_GAIN_M2 = 0.25  # less is not worth a drive ...
+_THOROUGH_GAIN_M2 = 0.1  # ... while there is more elsewhere, and at all
 _MIN_LOOK_M2 = 0.1  # less is not worth a turn
 _FACING_RAD = 0.15
 _STARE_S = 0.7  # what stays unseen although the camera faces it so long cannot be seen
 _LOOK_S = 20.0
 _REVIEW_S = 0.5  # how often a drive's purpose and way are looked at again
 _REPLAN_S = 4.0
+_PAUSE_S = 0.25  # planning is dear: without a way, not at every update
 _LOYALTY = 1.4  # how much better another target must be to leave the present one
 _OVERHEAD_S = 3.0  # of every drive, for choosing between near and far
 _PACE = 0.7  # share of the highest speed that a drive makes on average
@@ -210,9 +212,11 @@ class Explorer:
         self._looking_since_s: float | None = self._now_s
         self._staring_since_s: float | None = None
         self._enclosed_since_s: float | None = None
-        self._reviewed_s = self._planned_s = self._now_s
+        self._reviewed_s, self._planned_s = self._now_s, -math.inf
         self._home_m, self._home_at_s = 0.0, self._now_s
         self._covered_m2 = 0.0
+        self._thorough = False
+        self._came_to = np.zeros(2)
 
     def _sense(
         self, ranges: np.ndarray, odometry: np.ndarray, bumped: bool, novelty: float
@@ -262,6 +266,8 @@ class Explorer:
             actions = self._look()
             if actions is not None:
                 return actions
+        if self._drive is None and self._now_s - self._planned_s < _PAUSE_S:
+            return np.zeros((self._horizon, 2))
         if self._drive is None or self._reconsider(self._drive):
             self._plan()
         if self._drive is None or self._over:
@@ -276,7 +282,7 @@ class Explorer:
             self._finish(f"back at the start, {self._distance_m:.2f} m from it")
             return np.zeros((self._horizon, 2))
         if not returning and away_m < _THERE_M:
-            self._drive, self._looking_since_s = None, self._now_s
+            self._drive, self._looking_since_s, self._came_to = None, self._now_s, drive.target
             return np.zeros((self._horizon, 2))
         left_m = _left_m(drive.way, self._at)
         if left_m < drive.nearest_m - _NEARER_M:
@@ -344,16 +350,22 @@ class Explorer:
         return float(bearings[best]), float(sums[best])
 
     def _end_look(self, here: np.ndarray) -> None:
-        view = self._terrain.in_view(here)
-        near = np.zeros(view.shape, np.uint8)
-        cv2.circle(near, (int(here[1]), int(here[0])), round(NEAR_M / TERRAIN_M), 1, -1)
-        self._coverage.give_up(self._terrain, view, near > 0)
+        """What stays unseen from here, and from the target close by, is given up."""
+        for row, column in (here, self._terrain.cells(self._came_to)):
+            view = self._terrain.in_view(np.array([row, column]))
+            near = np.zeros(view.shape, np.uint8)
+            cv2.circle(near, (int(column), int(row)), round(NEAR_M / TERRAIN_M), 1, -1)
+            self._coverage.give_up(self._terrain, view, near > 0, self._thorough)
         self._looking_since_s = self._staring_since_s = None
 
     # ----- choosing where to go -------------------------------------------------------------
 
+    @property
+    def _worthwhile_m2(self) -> float:
+        return _THOROUGH_GAIN_M2 if self._thorough else _MIN_GAIN_M2
+
     def _worth(self) -> tuple[np.ndarray, np.ndarray]:
-        return self._coverage.worth(self._terrain, self._allowed(0.0))
+        return self._coverage.worth(self._terrain, self._allowed(0.0), self._thorough)
 
     def _allowed(self, margin_m: float) -> np.ndarray:
         """(h, w) bool: cells within the radius less a margin."""
@@ -378,7 +390,7 @@ class Explorer:
         if self._status is ExplorationStatus.RETURNING:
             return False
         left_m2 = float(self._terrain.outlook(cells[-1:], *self._worth()).sum())
-        return left_m2 < max(0.5 * drive.gain_m2, _MIN_GAIN_M2)
+        return left_m2 < max(0.5 * drive.gain_m2, self._worthwhile_m2)
 
     def _plan(self) -> None:
         """Choose the way to go; without one, go home, or be blocked."""
@@ -393,6 +405,10 @@ class Explorer:
                 return
             if self._set_out(terrain, costs):
                 return
+            if not self._thorough:
+                self._thorough = True
+                if self._set_out(terrain, costs):
+                    return
             self._return("nothing new is in reach")
         self._set_out_home(terrain, costs, home)
 
@@ -422,7 +438,7 @@ class Explorer:
         seconds = costs[cells[:, 0], cells[:, 1]] / (_PACE * limits.linear_max_mps)
         turns = (rays > _MIN_LOOK_M2 / RAYS).mean(1) * 2 * math.pi
         seconds = seconds + turns / (_PACE * limits.angular_max_radps) + _OVERHEAD_S
-        score = np.where(gains > _MIN_GAIN_M2, gains / seconds, 0.0)
+        score = np.where(gains > self._worthwhile_m2, gains / seconds, 0.0)
         if self._drive is not None:
             away = np.hypot(*(terrain.points(cells) - self._drive.target).T)
             score[away < 0.3] *= _LOYALTY
@@ -448,7 +464,7 @@ class Explorer:
         """Cells (n, 2) within reach from which something might be new; the most likely ones."""
         side = 2 * round(SIGHT_M / TERRAIN_M) + 1
         about = cv2.boxFilter(worth, -1, (side, side), normalize=False) * _CELL_M2
-        eligible = np.isfinite(costs) & terrain.passable & (about > _MIN_GAIN_M2)
+        eligible = np.isfinite(costs) & terrain.passable & (about > self._worthwhile_m2)
         rows, columns = np.nonzero(eligible)
         coarse = (rows % 2 == 0) & (columns % 2 == 0)
         cells = np.stack([rows[coarse], columns[coarse]], 1)
