@@ -33,12 +33,12 @@ from foresight.planning.coverage import blind_m
 from foresight.planning.explorer import ExplorationStatus, ExplorationStep, Explorer
 from foresight.planning.navigator import Status
 from foresight.planning.terrain import SIGHT_M
-from foresight.robot import Camera, RobotProfile
+from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import CELL_M, Pose, Task, draw_poses
 
-COVERED_M = 1.0  # floor is covered when the robot's centre was so near, with line of sight
+COVERED_M = 1.0  # floor is covered when the robot's centre was so near, with line of sight ...
 VISITED_M = 0.5
 WANTED = 0.9  # of the reachable floor covered
 HOME_M = 0.3
@@ -155,12 +155,13 @@ def measure(apartment: Apartment, profile: RobotProfile, path: np.ndarray) -> Co
         _first_in_sight(occupied, eyes[quarter == k], times[quarter == k], ahead, floor_m)
         for k in range(4)
     ]
-    by_side = np.sort(by_side, 0)
+    once, twice = np.sort(by_side, 0)[:2]
+    been_near = _first_in_sight(occupied, poses, times, around, (0.0, COVERED_M))
     return Covered(
         reachable_floor(apartment, profile, (x, y, yaw)),
-        _first_in_sight(occupied, poses, times, around, (0.0, COVERED_M)),
-        by_side[0],
-        by_side[1],
+        np.maximum(been_near, once),  # ... and the camera has seen it, too
+        once,
+        twice,
         _first_in_sight(occupied, poses, times, around, (0.0, VISITED_M)),
     )
 
@@ -356,8 +357,8 @@ def summary(content: dict[str, Any]) -> Group:
     drivers = Table("driver", "covered", "seen", "two sides", "visited", "driven", "collisions")
     for name, figures in {"explorer": own, **content["baselines"]}.items():
         drivers.add_row(name, *_shares(figures))
-    drives = Table("world", "end", "covered", "seen", "two sides", "visited", "driven", "collisions", "90% after",
-                   "minutes", "from start")  # fmt: skip
+    columns = "world,end,covered,seen,two sides,visited,driven,collisions,90% after,minutes"
+    drives = Table(*columns.split(","), "from start")
     for one in content["drives"]:
         after = one["minutes_to_90"]
         drives.add_row(

@@ -1,6 +1,6 @@
 """What floor the robot's camera has seen, where the robot has been, and what surprised it there.
 
-Grids are `terrain.SIDE` x `terrain.SIDE` cells of `TERRAIN_M` in the own map's frame, [row, column].
+Grids are SIDE x SIDE cells of TERRAIN_M in the own map's frame, [row, column]; see `terrain`.
 """
 
 from __future__ import annotations
@@ -88,9 +88,7 @@ class Coverage:
         near = floor & (self._near[terrain.window] == 0) & (given_up & _CLOSE == 0)
         return worth.astype(np.float32), np.where(near, np.float32(_NEAR_WORTH), np.float32(0))
 
-    def give_up(
-        self, terrain: Terrain, view: np.ndarray, near: np.ndarray, thorough: bool
-    ) -> None:
+    def give_up(self, terrain: Terrain, view: np.ndarray, near: np.ndarray, thorough: bool) -> None:
         """What is left in `view` (h, w) bool after a good look is no longer worth one.
 
         `near` (h, w) bool: the part of the view that was close enough to count as visited.

@@ -42,6 +42,7 @@ _CANDIDATES = 250
 _STUCK_S = 5.0  # no nearer for this long: the way cannot be driven
 _NEARER_M = 0.1
 _BARRED_S, _BARRED_M = 60.0, 0.5  # targets about one that could not be reached
+_FOR_GOOD_S = 1e9  # a bar that ends later never ends
 _BUMP_S = 120.0  # how long something that only the bumper felt is driven around
 _BLOCKED_AFTER = 5  # ways in a row that could not be driven
 _MOVED_M = 0.5  # having come so far makes it no row any more
@@ -49,6 +50,7 @@ _CELL_M2 = TERRAIN_M**2
 _ROOM_M2 = 0.3  # less floor in reach is no way out
 _WAIT_S = 10.0  # so long it waits for a way out to open
 _HOME_RESERVE_S = 8.0
+_MOST_NOVEL = 10.0  # more says no more
 _NEWS_S = 10.0  # how long the reason tells of a new map
 
 
@@ -179,7 +181,9 @@ class Explorer:
             self._reason = "odometry is not a number: waiting at rest"
             return self._step(np.zeros((self._horizon, 2)))
         ranges = np.where(ranges > 0, ranges, np.nan)
-        self._sense(ranges, odometry, bumped, novelty if math.isfinite(novelty) else 0.0)
+        ranges[ranges > self._profile.scan.range_max_m] = np.inf
+        novelty = min(max(novelty, 0.0), _MOST_NOVEL) if math.isfinite(novelty) else 0.0
+        self._sense(ranges, odometry, bumped, novelty)
         if self._now_s >= self._limit_s:
             self._finish(f"the time was up {self._distance_m:.2f} m from the start")
         elif bumped and not self._pressed:
@@ -298,8 +302,9 @@ class Explorer:
         if not self._radius_m or self._distance_m < self._radius_m - 0.05:
             return actions
         heading = self._map.pose[2]
-        outward = self._at @ (math.cos(heading), math.sin(heading)) > 0
-        return np.where([outward, False], 0.0, actions)
+        if self._at @ (math.cos(heading), math.sin(heading)) > 0:
+            actions[:, 0] = 0.0
+        return actions
 
     def _time_to_return(self) -> bool:
         """Whether the way home takes the time that is left."""
@@ -325,15 +330,15 @@ class Explorer:
     def _look(self) -> np.ndarray | None:
         """Turn to where most is unseen from here; None when there is no more."""
         assert self._looking_since_s is not None
-        here = self._terrain.cells(self._at)
-        gains = self._terrain.outlook(here[None], *self._worth())[0]
+        here = self._terrain.cells(self._map.pose[None, :2])
+        gains = self._terrain.outlook(here, *self._worth())[0]
         bearing, gain_m2 = self._best_view(gains)
         facing = abs(bearing) < _FACING_RAD
         if not facing or self._staring_since_s is None:
             self._staring_since_s = self._now_s
         stared = facing and self._now_s - self._staring_since_s > _STARE_S
         if stared or gain_m2 < _MIN_LOOK_M2 or self._now_s - self._looking_since_s > _LOOK_S:
-            self._end_look(here)
+            self._end_look()
             return None
         self._reason = f"looking around: {gain_m2:.1f} m2 to be seen from here"
         return turn(bearing, self._profile.limits, self._action_s, self._horizon)
@@ -349,12 +354,12 @@ class Explorer:
         best = int(np.argmax(sums - 0.15 * np.abs(bearings) * (sums > _MIN_LOOK_M2)))
         return float(bearings[best]), float(sums[best])
 
-    def _end_look(self, here: np.ndarray) -> None:
+    def _end_look(self) -> None:
         """What stays unseen from here, and from the target close by, is given up."""
-        for row, column in (here, self._terrain.cells(self._came_to)):
-            view = self._terrain.in_view(np.array([row, column]))
+        for cell in self._terrain.cells(np.stack([self._at, self._came_to])):
+            view = self._terrain.in_view(cell)
             near = np.zeros(view.shape, np.uint8)
-            cv2.circle(near, (int(column), int(row)), round(NEAR_M / TERRAIN_M), 1, -1)
+            cv2.circle(near, (int(cell[1]), int(cell[0])), round(NEAR_M / TERRAIN_M), 1, -1)
             self._coverage.give_up(self._terrain, view, near > 0, self._thorough)
         self._looking_since_s = self._staring_since_s = None
 
@@ -372,7 +377,7 @@ class Explorer:
         shape = self._terrain.solid.shape
         if not self._radius_m:
             return np.ones(shape, bool)
-        at = self._terrain.points(np.stack(np.indices(shape), -1))
+        at = self._terrain.points(np.moveaxis(np.indices(shape), 0, -1))
         return np.hypot(at[..., 0], at[..., 1]) < self._radius_m - margin_m
 
     def _reconsider(self, drive: _Drive) -> bool:
@@ -474,19 +479,18 @@ class Explorer:
         return cells[likely[:_CANDIDATES]]
 
     def _without_barred(self, terrain: Terrain, cells: np.ndarray) -> np.ndarray:
-        """Less those about targets that could not be reached; if only such are left, those whose
-        time is not up yet are tried, too."""
-        points, left = terrain.points(cells), np.ones(len(cells), bool)
-        for only_for_good in (False, True):
-            left = np.ones(len(cells), bool)
+        """Less those about targets that could not be reached; where only such are left, those
+        that are barred for a while are tried again."""
+        points, left = terrain.points(cells), cells
+        for until_s in (self._now_s, _FOR_GOOD_S):
+            keep = np.ones(len(cells), bool)
             for bar in self._bars:
-                if bar.until_s > (math.inf if only_for_good else self._now_s) or (
-                    bar.until_s == math.inf
-                ):
-                    left &= np.hypot(*(points - bar.at).T) > _BARRED_M
-            if left.any():
+                if bar.until_s > until_s:
+                    keep &= np.hypot(*(points - bar.at).T) > _BARRED_M
+            left = cells[keep]
+            if len(left):
                 break
-        return cells[left]
+        return left
 
     def _set_out_home(self, terrain: Terrain, costs: np.ndarray, home: np.ndarray) -> None:
         if self._distance_m < _HOME_AIM_M:
