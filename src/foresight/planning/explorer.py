@@ -203,7 +203,9 @@ class Explorer:
 
     def _begin_map(self, odometry: np.ndarray) -> None:
         """Forget all that was known; the robot's place becomes the start."""
-        self._map = OwnMap(self._angles, self._profile.footprint_radius_m, _SILENT_M)
+        self._map = OwnMap(
+            self._angles, self._profile.footprint_radius_m, _SILENT_M, careful=True
+        )
         self._coverage = Coverage(self._angles, self._profile.camera)
         self._origin = odometry.copy()
         self._maps += 1

@@ -31,12 +31,15 @@ _SLIPPING_SCANS = 5  # after a bump, in which the wheels may have turned in vain
 class OwnMap:
     """Pose and map in the frame of the first pose that was given; m and rad."""
 
-    def __init__(self, angles: np.ndarray, radius_m: float, silent_m: float = 0.0) -> None:
+    def __init__(
+        self, angles: np.ndarray, radius_m: float, silent_m: float = 0.0, careful: bool = False
+    ) -> None:
         """`angles` (beams,) rad of the scan's beams; `radius_m` of the robot.
 
-        `silent_m`: how much free floor a beam shows that has no echo (+inf); 0: none.
+        `silent_m`: how much free floor a beam shows that has no echo (+inf); 0: none. `careful`:
+        match every scan, and further around, for wheels whose turns are off by a tenth.
         """
-        self._silent_m = silent_m
+        self._silent_m, self._careful = silent_m, careful
         self._beams = np.stack([np.cos(angles), np.sin(angles)], 1)
         self._radius_m = radius_m
         self._evidence = np.zeros((_CELLS, _CELLS), np.float32)  # over 0: something stands there
@@ -116,6 +119,8 @@ class OwnMap:
         """Move to the pose near by under which the scan fits the map best."""
         if self._slipping:
             self._search(points, np.linspace(-0.3, 0.3, 25), np.linspace(-0.1, 0.1, 5))
+        elif self._careful:
+            self._search(points, np.linspace(-0.04, 0.04, 9), np.linspace(-0.03, 0.03, 3))
         elif self._scans % 3 == 0:
             self._search(points, np.linspace(-0.02, 0.02, 5), np.linspace(-0.03, 0.03, 3))
         if self._fit < _LOST and self._scans % 10 == 0:
