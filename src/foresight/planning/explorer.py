@@ -203,9 +203,7 @@ class Explorer:
 
     def _begin_map(self, odometry: np.ndarray) -> None:
         """Forget all that was known; the robot's place becomes the start."""
-        self._map = OwnMap(
-            self._angles, self._profile.footprint_radius_m, _SILENT_M, careful=True
-        )
+        self._map = OwnMap(self._angles, self._profile.footprint_radius_m, _SILENT_M, careful=True)
         self._coverage = Coverage(self._angles, self._profile.camera)
         self._origin = odometry.copy()
         self._maps += 1
@@ -436,12 +434,25 @@ class Explorer:
     def _set_out(self, terrain: Terrain, costs: np.ndarray) -> bool:
         """Drive to the best place, if there is one."""
         worth, near = self._worth()
-        cells = self._candidates(terrain, costs, worth + near)
-        if not len(cells):
-            return False
-        rays = terrain.outlook(cells, worth, near)
-        gains = rays.sum(1)
-        limits = self._profile.limits
+        cells = self._candidates(terrain, costs, worth, near)
+        for first in range(0, len(cells), _CANDIDATES):
+            some = cells[first : first + _CANDIDATES]
+            rays = terrain.outlook(some, worth, near)
+            score = self._score(terrain, costs, some, rays)
+            best = int(np.argmax(score))
+            if score[best] > 0.0:
+                way, gain_m2 = terrain.way(costs, some[best]), float(rays[best].sum())
+                self._start_drive(way, gain_m2)
+                left_m = _left_m(way, self._at)
+                self._reason = f"driving {left_m:.1f} m to where {gain_m2:.1f} m2 would be new"
+                return True
+        return False
+
+    def _score(
+        self, terrain: Terrain, costs: np.ndarray, cells: np.ndarray, rays: np.ndarray
+    ) -> np.ndarray:
+        """What there is to see from cells (n, 2) per second that it takes: (n,); 0: too little."""
+        gains, limits = rays.sum(1), self._profile.limits
         seconds = costs[cells[:, 0], cells[:, 1]] / (_PACE * limits.linear_max_mps)
         turns = (rays > _MIN_LOOK_M2 / RAYS).mean(1) * 2 * math.pi
         seconds = seconds + turns / (_PACE * limits.angular_max_radps) + _OVERHEAD_S
@@ -449,15 +460,7 @@ class Explorer:
         if self._drive is not None:
             away = np.hypot(*(terrain.points(cells) - self._drive.target).T)
             score[away < 0.3] *= _LOYALTY
-        best = int(np.argmax(score))
-        if score[best] <= 0.0:
-            return False
-        way = terrain.way(costs, cells[best])
-        self._start_drive(way, float(gains[best]))
-        self._reason = (
-            f"driving {_left_m(way, self._at):.1f} m to where {gains[best]:.1f} m2 would be new"
-        )
-        return True
+        return score
 
     def _start_drive(self, way: np.ndarray, gain_m2: float) -> None:
         """A new way to the same target is the same drive, as far as its progress goes."""
@@ -467,18 +470,18 @@ class Explorer:
             self._drive.nearer_s = before.nearer_s
             self._drive.nearest_m = min(before.nearest_m, left_m + _NEARER_M)
 
-    def _candidates(self, terrain: Terrain, costs: np.ndarray, worth: np.ndarray) -> np.ndarray:
-        """Cells (n, 2) within reach from which something might be new; the most likely ones."""
-        side = 2 * round(SIGHT_M / TERRAIN_M) + 1
-        about = cv2.boxFilter(worth, -1, (side, side), normalize=False) * _CELL_M2
+    def _candidates(
+        self, terrain: Terrain, costs: np.ndarray, worth: np.ndarray, near: np.ndarray
+    ) -> np.ndarray:
+        """Cells (n, 2) within reach from which something might be new, the most likely first."""
+        about = _sums_within(worth, SIGHT_M) + _sums_within(near, NEAR_M)
         eligible = np.isfinite(costs) & terrain.passable & (about > self._worthwhile_m2)
         rows, columns = np.nonzero(eligible)
         coarse = (rows % 2 == 0) & (columns % 2 == 0)
         cells = np.stack([rows[coarse], columns[coarse]], 1)
         cells = self._without_barred(terrain, cells)
         here = 2.0 + costs[cells[:, 0], cells[:, 1]]
-        likely = np.argsort(-about[cells[:, 0], cells[:, 1]] / here)
-        return cells[likely[:_CANDIDATES]]
+        return cells[np.argsort(-about[cells[:, 0], cells[:, 1]] / here)]
 
     def _without_barred(self, terrain: Terrain, cells: np.ndarray) -> np.ndarray:
         """Less those about targets that could not be reached; where only such are left, those
@@ -592,3 +595,9 @@ def _left_m(way: np.ndarray, at: np.ndarray) -> float:
     k = int(np.argmin(np.hypot(*(way - at).T)))
     rest = way[k:]
     return float(np.hypot(*np.diff(rest, axis=0).T).sum() + np.hypot(*(way[k] - at)))
+
+
+def _sums_within(worth: np.ndarray, reach_m: float) -> np.ndarray:
+    """What all cells (h, w) within a square about each one are worth together, m2."""
+    side = 2 * round(reach_m / TERRAIN_M) + 1
+    return cv2.boxFilter(worth, -1, (side, side), normalize=False) * _CELL_M2
