@@ -16,6 +16,7 @@ from enum import Enum
 import cv2
 import numpy as np
 
+from foresight.control.safety import free_distance
 from foresight.planning.coverage import Coverage
 from foresight.planning.own_map import OwnMap
 from foresight.planning.pursuit import follow, turn
@@ -48,6 +49,9 @@ _BLOCKED_AFTER = 5  # ways in a row that could not be driven
 _MOVED_M = 0.5  # having come so far makes it no row any more
 _CELL_M2 = TERRAIN_M**2
 _ROOM_M2 = 0.3  # less floor in reach is no way out
+_ESCAPES_RAD = np.linspace(0.0, math.pi, 25)
+_ESCAPE_ROOM_M = 0.6  # more room than this is no better
+_SIDE_M = 0.01  # beside the footprint, as the safety controller counts it
 _WAIT_S = 10.0  # so long it waits for a way out to open
 _HOME_RESERVE_S = 8.0
 _MOST_NOVEL = 10.0  # more says no more
@@ -142,6 +146,7 @@ class Explorer:
         self._reason = "looking around"
         self._pressed = False
         self._failures, self._failed_at = 0, np.zeros(2)
+        self._escapes: list[float] = []  # headings tried in a row, rad in the own map
         self._begin_map(np.zeros(3))
         self._origin: np.ndarray | None = None
 
@@ -561,9 +566,33 @@ class Explorer:
                 self._block(f"{self._failures} ways in a row could not be driven")
             return np.zeros((self._horizon, 2))
         self._reason = f"no nearer for {_STUCK_S:.0f} s: leaving this way"
-        self._recover(ranges, reversing=False)
+        self._escape(ranges)
         assert self._recovery is not None
         return self._rest_of_recovery(*self._recovery)
+
+    def _escape(self, ranges: np.ndarray) -> None:
+        """Turn to where the scan shows the most room, and drive there a little; out of a gap
+        that is too tight to go on, that leads. Where it was tried in vain it isn't tried again."""
+        if self._failures == 1:
+            self._escapes = []
+        echo = np.isfinite(ranges)
+        bearings = np.concatenate([_ESCAPES_RAD, -_ESCAPES_RAD[1:]])
+        points = ranges[echo, None] * np.stack(
+            [np.cos(self._angles[echo]), np.sin(self._angles[echo])], 1
+        )
+        radius_m = self._profile.footprint_radius_m + _SIDE_M
+        room_m = np.array([_room(points, bearing, radius_m) for bearing in bearings])
+        for tried in self._escapes:
+            apart = np.abs((bearings + self._map.pose[2] - tried + math.pi) % (2 * math.pi))
+            room_m[np.abs(apart - math.pi) < 1.0] -= _ESCAPE_ROOM_M
+        bearing = float(bearings[np.argmax(room_m)])
+        self._escapes.append(bearing + float(self._map.pose[2]))
+        limits = self._profile.limits
+        slots = math.ceil(abs(bearing) / (0.8 * limits.angular_max_radps * self._action_s))
+        moves = [(0.0, bearing / (slots * self._action_s))] * slots
+        moves += [(0.4 * limits.linear_max_mps, 0.0)] * max(1, round(1.5 / self._action_s))
+        self._recovery = (self._now_s, np.array(moves))
+        self._drive = self._looking_since_s = None
 
     # ----- telling --------------------------------------------------------------------------
 
@@ -581,6 +610,13 @@ class Explorer:
             reason,
             self._maps,
         )
+
+
+def _room(points: np.ndarray, bearing: float, radius_m: float) -> float:
+    """How far a disc can go straight in a direction (rad) before it touches points (n, 2), m."""
+    c, s = math.cos(bearing), math.sin(bearing)
+    turned = points @ np.array([[c, -s], [s, c]])
+    return min(free_distance(turned, 1.0, 0.0, radius_m), _ESCAPE_ROOM_M)
 
 
 def _relative(pose: np.ndarray, origin: np.ndarray) -> np.ndarray:
