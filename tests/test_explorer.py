@@ -357,6 +357,18 @@ def test_wheels_that_drive_nowhere_are_noticed() -> None:
     assert "could not be driven" in steps[-1].reason or "no way" in steps[-1].reason
 
 
+@pytest.mark.parametrize("yaw", [0.2, 2.5, -1.5])
+def test_it_finds_its_way_out_of_a_gap_that_is_nearly_too_tight(yaw: float) -> None:
+    """It was put down between two round tables: 0.18 m from its middle to each."""
+    home, start = Apartment(14), (3.94, 6.985, yaw)
+    simulator, driver = Simulator(home, PROFILE, 4), Exploring(PROFILE, 60.0)
+    done = drive(simulator, Task(start, start, 0.0), driver, 65.0)
+    away = np.hypot(*(done.path[:, :2] - start[:2]).T)
+    assert away.max() > 1.5
+    assert driver.last is not None and driver.last.status is DONE
+    assert "time was up" in driver.last.reason or done.error_m < 0.3
+
+
 def test_carried_to_another_home_it_starts_a_new_map_and_says_so() -> None:
     floor, robot = Floor(two_rooms(), at(1.0, 2.5)), explorer()
     explore(floor, robot, 30.0)

@@ -288,7 +288,7 @@ class Explorer:
         away_m = float(np.hypot(*(drive.target - self._at)))
         returning = self._status is ExplorationStatus.RETURNING
         if returning and away_m < _HOME_AIM_M:
-            self._finish(f"back at the start, {self._distance_m:.2f} m from it")
+            self._come_home()
             return np.zeros((self._horizon, 2))
         if not returning and away_m < _THERE_M:
             self._drive, self._looking_since_s, self._came_to = None, self._now_s, drive.target
@@ -507,15 +507,23 @@ class Explorer:
             self._finish(f"{self._why_home}, and the start is {self._distance_m:.2f} m away")
             return
         if not np.isfinite(costs[tuple(home)]):  # tighter than it likes, or out of the radius
-            costs = self._terrain_for(self._profile.footprint_radius_m - 0.06).travel(self._at)
-        if not np.isfinite(costs[tuple(home)]):
-            if self._distance_m < HOME_M:
-                self._finish(f"back at the start, {self._distance_m:.2f} m from it")
-                return
+            loose = self._terrain_for(self._profile.footprint_radius_m - 0.06).travel(self._at)
+            costs = loose if np.isfinite(loose[tuple(home)]) else costs
+        if np.isfinite(costs[tuple(home)]):
+            way = np.concatenate([terrain.way(costs, home), np.zeros((1, 2))])
+        else:  # as near as it can
+            cells = np.argwhere(np.isfinite(costs))
+            gaps = np.hypot(*terrain.points(cells).T)
+            way = terrain.way(costs, cells[np.argmin(gaps)])
+        self._start_drive(way, 0.0)
+        self._reason = f"{self._why_home}: {_left_m(way, self._at):.1f} m back to the start"
+
+    def _come_home(self) -> None:
+        """At the end of the way back: at the start, or as near to it as a way leads."""
+        if self._distance_m < HOME_M:
+            self._finish(f"back at the start, {self._distance_m:.2f} m from it")
+        else:
             self._block(f"no known way leads back to the start, {self._distance_m:.1f} m away")
-            return
-        self._start_drive(np.concatenate([terrain.way(costs, home), np.zeros((1, 2))]), 0.0)
-        self._reason = f"{self._why_home}: {costs[tuple(home)]:.1f} m back to the start"
 
     # ----- recovering -----------------------------------------------------------------------
 
@@ -588,7 +596,8 @@ class Explorer:
         bearing = float(bearings[np.argmax(room_m)])
         self._escapes.append(bearing + float(self._map.pose[2]))
         limits = self._profile.limits
-        slots = math.ceil(abs(bearing) / (0.8 * limits.angular_max_radps * self._action_s))
+        turning_s = abs(bearing) / (0.8 * limits.angular_max_radps)
+        slots = max(1, math.ceil(turning_s / self._action_s))
         moves = [(0.0, bearing / (slots * self._action_s))] * slots
         moves += [(0.4 * limits.linear_max_mps, 0.0)] * max(1, round(1.5 / self._action_s))
         self._recovery = (self._now_s, np.array(moves))
