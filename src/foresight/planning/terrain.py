@@ -17,6 +17,7 @@ from foresight.planning.own_map import CELL_M
 TERRAIN_M = 0.1
 SIDE = 320
 SIGHT_M = 2.5  # how far the camera tells floor from floor
+NEAR_M = 0.75  # the robot has been at what it has been so near to
 _STRIDE = round(TERRAIN_M / CELL_M)
 _PAD = round(SIGHT_M / TERRAIN_M) + 1  # every ray ends inside of the crop
 _GAP_M = 0.06  # beyond the footprint: what the safety controller still drives through
@@ -32,6 +33,10 @@ _LENGTHS = TERRAIN_M * np.hypot(*_NEIGHBOURS.T)
 RAY_RAD = 2 * math.pi * np.arange(RAYS) / RAYS
 _RADII = TERRAIN_M * (np.arange(_STEPS) + 1.0)
 _RAY_AREA = (_RADII * TERRAIN_M * 2 * math.pi / RAYS).astype(np.float32)
+
+NEAR_STEPS = round(NEAR_M / TERRAIN_M)
+_RAY_ROWS = np.round(np.sin(RAY_RAD)[:, None] * _RADII / TERRAIN_M).astype(np.int32)
+_RAY_COLUMNS = np.round(np.cos(RAY_RAD)[:, None] * _RADII / TERRAIN_M).astype(np.int32)
 
 
 @dataclass(frozen=True)
@@ -173,12 +178,6 @@ class Terrain:
     def _inside(self, cells: np.ndarray) -> np.ndarray:
         """Cells from which no ray leaves the crop."""
         return np.clip(cells, _PAD, np.array(self.solid.shape) - _PAD - 1)
-
-
-NEAR_M = 0.75  # the robot has been at what it has been so near to
-NEAR_STEPS = round(NEAR_M / TERRAIN_M)
-_RAY_ROWS = np.round(np.sin(RAY_RAD)[:, None] * _RADII / TERRAIN_M).astype(np.int32)
-_RAY_COLUMNS = np.round(np.cos(RAY_RAD)[:, None] * _RADII / TERRAIN_M).astype(np.int32)
 
 
 def _crop(evidence: np.ndarray) -> tuple[slice, slice]:
