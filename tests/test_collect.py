@@ -18,8 +18,8 @@ from foresight.cli import app
 from foresight.control.limits import VelocityLimiter
 from foresight.learning.collect import collect
 from foresight.learning.dataset import load_episode
-from foresight.learning.own_map import OwnMap
 from foresight.learning.wander import Wanderer, put_down, record, ways_through_gaps
+from foresight.planning.own_map import OwnMap
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.randomise import Variation

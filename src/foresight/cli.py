@@ -181,11 +181,14 @@ def export(
 
 @app.command()
 def evaluate(
-    bundle: Annotated[Path, typer.Option(help="Bundle to test.")],
+    bundle: Annotated[
+        Path | None, typer.Option(help="Bundle to test; the suite explore needs none.")
+    ] = None,
     suite: Annotated[
-        Literal["near", "room", "house", "surprise", "causal"],
+        Literal["near", "room", "house", "surprise", "causal", "explore"],
         typer.Option(
-            help="Drives of 0.7-2 m, of 2-4 m, to another room; faults; cause and effect."
+            help="Drives of 0.7-2 m, of 2-4 m, to another room; faults; cause and effect; "
+            "covering an unknown home."
         ),
     ] = "near",
     world: Annotated[str, typer.Option(help="Numbers of the homes: SEED[,SEED...].")] = "0",
@@ -193,7 +196,8 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="In all, spread over the homes [default: 50; surprise 8, causal 4 for each home].",
+            help="In all, spread over the homes [default: 50; surprise 8, causal 4, explore 1 for "
+            "each home].",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Draws starts and goals.")] = 0,
@@ -211,13 +215,37 @@ def evaluate(
     ] = None,
     pictures: Annotated[
         Path | None,
-        typer.Option(help="Folder for pictures of failed drives, of reliability."),
+        typer.Option(help="Folder for pictures of failed drives, reliability, explored homes."),
     ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=1, max=240, help="Time limit of an exploration, simulated.")
+    ] = 20.0,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
-    """Test a bundle in simulation, beside baselines that drive the same tasks."""
+    """Test a bundle, or the explorer, in simulation, beside baselines with the same tasks."""
     worlds = _worlds(world)
+    workers = workers or len(os.sched_getaffinity(0))
+    if suite == "explore":
+        if commission is not None:
+            raise typer.BadParameter("explore needs no model", param_hint="--commission")
+        from foresight.learning import exploration
+
+        with _one_sentence("evaluate"):
+            explored = exploration.evaluate(
+                robot,
+                worlds,
+                episodes or len(worlds),
+                seed,
+                minutes,
+                workers=workers,
+                pictures=pictures,
+            )
+            _write_json(json, explored)
+            console.print(exploration.summary(explored))
+        return
+    if bundle is None:
+        raise typer.BadParameter(f"{suite} drives with a bundle; give one", param_hint="--bundle")
     from foresight.learning import evaluate as evaluation
 
     with _one_sentence("evaluate"):
@@ -237,7 +265,7 @@ def evaluate(
             worlds,
             count,
             seed,
-            workers=workers or len(os.sched_getaffinity(0)),
+            workers=workers,
             commissioned=adapted,
             pictures=pictures,
         )

@@ -9,8 +9,8 @@ import numpy as np
 
 from foresight.bundle.manifest import ImageSpec
 from foresight.control.limits import VelocityLimiter
-from foresight.learning.own_map import OwnMap
 from foresight.perception.image import to_model
+from foresight.planning.own_map import OwnMap
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.robot import Simulator

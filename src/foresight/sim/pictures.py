@@ -20,6 +20,7 @@ from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.transforms import Affine2D
 from PIL import Image, ImageDraw, ImageFont
 
+from foresight.robot import RobotProfile
 from foresight.sim.apartment import DOOR_WIDTH_M, SIDE_M, WALL_THICKNESS_M, Apartment
 from foresight.sim.report import DemoLog, Frame, Leg, decode_frame
 from foresight.sim.tasks import REACHED_M, Pose, pose_error
@@ -112,6 +113,62 @@ def draw_trajectory(log: DemoLog, file: Path) -> None:
         )
         file.parent.mkdir(parents=True, exist_ok=True)
         FigureCanvasAgg(figure).print_png(str(file))
+
+
+def draw_exploration(
+    file: Path,
+    apartment: Apartment,
+    profile: RobotProfile,
+    path: np.ndarray,
+    reachable: np.ndarray,
+    covered_s: np.ndarray,
+) -> None:
+    """The apartment with the path, and when its floor was covered (PNG).
+
+    Args:
+        path: (T, 3) m, m, rad.
+        reachable: (n, n) bool [y, x], the floor that counts.
+        covered_s: (n, n) s, inf for never.
+    """
+    with matplotlib.rc_context({"font.family": "DejaVu Sans", "text.color": INK}):
+        figure = Figure(figsize=(7.6, 8.0), dpi=110, facecolor="white")
+        axes = figure.add_axes((0.01, 0.01, 0.98, 0.89))
+        draw_floor_plan(axes, apartment)
+        minutes = np.where(reachable & np.isfinite(covered_s), covered_s / 60, np.nan)
+        span = (0.0, SIDE_M, 0.0, SIDE_M)
+        shade = axes.imshow(
+            minutes, extent=span, origin="lower", cmap="YlGnBu_r", alpha=0.55, zorder=1.5
+        )
+        missed = np.where(reachable & ~np.isfinite(covered_s), 1.0, np.nan)
+        axes.imshow(
+            missed, extent=span, origin="lower", cmap="autumn", vmin=1, alpha=0.9, zorder=1.6
+        )
+        axes.plot(path[:, 0], path[:, 1], color="white", lw=3.0, alpha=0.7, zorder=4)
+        axes.plot(path[:, 0], path[:, 1], color=COLOURS[1], lw=1.3, zorder=5)
+        _draw_robot(axes, _pose(path[0]), profile.footprint_radius_m, INK)
+        _draw_robot_outline(axes, _pose(path[-1]), COLOURS[0])
+        axes.set_xlim(-_MARGIN_M, SIDE_M + _MARGIN_M)
+        axes.set_ylim(-_MARGIN_M, SIDE_M + _MARGIN_M)
+        _draw_scale(axes)
+        bar = figure.add_axes((0.66, 0.945, 0.3, 0.014))
+        figure.colorbar(shade, cax=bar, orientation="horizontal").set_label(
+            "covered after, minutes", fontsize=9
+        )
+        share = 100 * np.isfinite(covered_s[reachable]).mean()
+        figure.text(0.03, 0.955, f"{share:.1f}% of the floor covered", fontsize=15, weight="bold")
+        figure.text(
+            0.03,
+            0.925,
+            f"Apartment {apartment.seed}, unknown to the robot; red: never covered.",
+            fontsize=9.5,
+            color="#5d6672",
+        )
+        file.parent.mkdir(parents=True, exist_ok=True)
+        FigureCanvasAgg(figure).print_png(str(file))
+
+
+def _pose(row: np.ndarray) -> Pose:
+    return float(row[0]), float(row[1]), float(row[2])
 
 
 def _draw_legs(axes: Axes, log: DemoLog) -> None:

@@ -31,8 +31,15 @@ _SLIPPING_SCANS = 5  # after a bump, in which the wheels may have turned in vain
 class OwnMap:
     """Pose and map in the frame of the first pose that was given; m and rad."""
 
-    def __init__(self, angles: np.ndarray, radius_m: float) -> None:
-        """`angles` (beams,) rad of the scan's beams; `radius_m` of the robot."""
+    def __init__(
+        self, angles: np.ndarray, radius_m: float, silent_m: float = 0.0, careful: bool = False
+    ) -> None:
+        """`angles` (beams,) rad of the scan's beams; `radius_m` of the robot.
+
+        `silent_m`: how much free floor a beam shows that has no echo (+inf); 0: none. `careful`:
+        match every scan, and further around, for wheels whose turns are off by a tenth.
+        """
+        self._silent_m, self._careful = silent_m, careful
         self._beams = np.stack([np.cos(angles), np.sin(angles)], 1)
         self._radius_m = radius_m
         self._evidence = np.zeros((_CELLS, _CELLS), np.float32)  # over 0: something stands there
@@ -46,10 +53,14 @@ class OwnMap:
         self._inserted: np.ndarray | None = None
         self._misfits = 0
         self._slipping = 0
+        self.scans_kept = 0  # laid into the map; it changes with this number only
         self.pose = np.zeros(3)
 
     def update(self, ranges: np.ndarray, odometry: np.ndarray, bumped: bool) -> None:
-        """Take in a scan ((beams,) m, inf for no echo) seen at `odometry` (3,) m, m, rad."""
+        """Take in a scan ((beams,) m) seen at `odometry` (3,) m, m, rad.
+
+        Inf in the scan is no echo, NaN no reading.
+        """
         self._advance(odometry)
         self._slipping = _SLIPPING_SCANS if bumped else max(0, self._slipping - 1)
         echo = np.isfinite(ranges)
@@ -69,6 +80,14 @@ class OwnMap:
     def lost(self) -> bool:
         """Whether the scans have long disagreed with the map: the robot was carried elsewhere."""
         return self._misfits > _LOST_SCANS
+
+    @property
+    def evidence(self) -> np.ndarray:
+        """(n, n) float32 [row, column] on cells of CELL_M, the first pose in the middle.
+
+        Over 0: something stands there; below: free floor; 0: not seen yet.
+        """
+        return self._evidence
 
     def need_here(self) -> float:
         """How little was seen from this place: 0 nothing left to see, 1 never been here."""
@@ -100,6 +119,8 @@ class OwnMap:
         """Move to the pose near by under which the scan fits the map best."""
         if self._slipping:
             self._search(points, np.linspace(-0.3, 0.3, 25), np.linspace(-0.1, 0.1, 5))
+        elif self._careful:
+            self._search(points, np.linspace(-0.04, 0.04, 9), np.linspace(-0.03, 0.03, 3))
         elif self._scans % 3 == 0:
             self._search(points, np.linspace(-0.02, 0.02, 5), np.linspace(-0.03, 0.03, 3))
         if self._fit < _LOST and self._scans % 10 == 0:
@@ -126,7 +147,9 @@ class OwnMap:
     def _insert(self, points: np.ndarray, ranges: np.ndarray) -> None:
         """Mark what the scan hit, and the floor that it looked over."""
         self._inserted = self.pose.copy()
-        reach = np.where(np.isfinite(ranges), np.maximum(ranges - 0.1, 0.0), 0.0)
+        self.scans_kept += 1
+        silent = np.where(ranges == np.inf, self._silent_m, 0.0)
+        reach = np.where(np.isfinite(ranges), np.maximum(ranges - 0.1, 0.0), silent)
         outline = self.to_map(self._beams * reach[:, None])
         hits = self.to_map(points)
         everything = _index(np.concatenate([outline, hits, self.pose[None, :2]]), CELL_M, _CELLS)
