@@ -1,0 +1,83 @@
+"""A tour of a home, as a person would give it who drives the robot by hand: through all rooms, and
+a look around in each corner of them. Knows the map; for evaluation only."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from foresight.control.safety import Plan
+from foresight.learning.baselines import HOLD_S, Pursuit, oracle
+from foresight.planning.navigator import Status
+from foresight.sim.apartment import free_space
+from foresight.sim.robot import Simulator
+from foresight.sim.tasks import CELL_M, PASSAGE_M, Pose, Task, draw_poses, path_lengths
+
+_REACH_M = 1.2  # no place of the home is further from a station, as the crow flies
+_LOOK_RADPS = 0.9
+_CANDIDATES = 400
+
+
+class Tour:
+    """Drives to station after station, the nearest first, and turns once around at each."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def begin(self, simulator: Simulator, task: Task) -> None:
+        """The robot stands at the task's start; where the task leads does not matter."""
+        del task
+        self._simulator, self.status = simulator, Status.DRIVING
+        self._stations = stations(simulator, self._seed)
+        self._drive: Pursuit | None = None
+        self._turned, self._heading = math.inf, simulator.pose[2]
+
+    def plan(self, now_s: float) -> Plan | None:
+        """The way to the next station, or a turn on the spot."""
+        yaw = self._simulator.pose[2]
+        self._turned += abs(math.remainder(yaw - self._heading, math.tau))
+        self._heading = yaw
+        if self._turned < math.tau:
+            return Plan(now_s, HOLD_S, np.array([[0.0, _LOOK_RADPS]]))
+        if self._drive is None and not self._set_out():
+            self.status = Status.REACHED
+            return None
+        assert self._drive is not None
+        plan = self._drive.plan(now_s)
+        if self._drive.status is Status.REACHED:
+            self._drive, self._turned = None, 0.0
+        return plan
+
+    def _set_out(self) -> bool:
+        """To the nearest of the stations that are left."""
+        if not self._stations:
+            return False
+        here, away = self._simulator.pose, _ways_m(self._simulator, self._stations)
+        station = self._stations.pop(int(np.argmin(away)))
+        self._drive = oracle()
+        self._drive.begin(self._simulator, Task(here, station, float(min(away))))
+        return True
+
+
+def stations(simulator: Simulator, seed: int) -> list[Pose]:
+    """Places to stop at: each as far as can be from those before, until all that can be reached
+    are near to one."""
+    drawn = draw_poses(simulator.apartment, simulator.profile, _CANDIDATES, seed)
+    poses = [p for p, m in zip(drawn, _ways_m(simulator, drawn), strict=True) if math.isfinite(m)]
+    points = np.array(poses)[:, :2]
+    chosen = [0]
+    gaps = np.hypot(*(points - points[0]).T)
+    while gaps.max() > _REACH_M:
+        chosen.append(int(np.argmax(gaps)))
+        gaps = np.minimum(gaps, np.hypot(*(points - points[chosen[-1]]).T))
+    return [poses[k] for k in chosen]
+
+
+def _ways_m(simulator: Simulator, poses: list[Pose]) -> list[float]:
+    """How far it is to drive to each."""
+    radius_m = simulator.profile.footprint_radius_m + PASSAGE_M
+    lengths = path_lengths(
+        free_space(simulator.apartment.occupied(CELL_M), radius_m), simulator.pose
+    )
+    return [float(lengths[int(y / CELL_M), int(x / CELL_M)]) for x, y, _ in poses]

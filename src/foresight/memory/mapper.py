@@ -1,0 +1,130 @@
+"""Remembering: what the robot sees on its way becomes places and ways between them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from foresight.memory.localiser import NEAR, Localiser, Where
+from foresight.memory.places import Places
+from foresight.memory.records import Pose, compose, inverse
+from foresight.planning.world_model import Compared
+
+SPACING = 0.35  # metres, turns counted in: no known place as near as this, and one is added
+_SURE = 0.6  # confidence from which a place is told for certain
+_WAY_M, _WAY_S = 1.2, 6.0  # ways are inferred between places as near as this
+_AGREE_M = 0.5  # how far a view and odometry may differ for a way to be inferred
+_LIKELY = 0.05  # probability of a place passed long ago, from which ways to it are inferred
+_PAUSE_S = 20.0  # after so long, what was driven between two places is no way
+_LONGEST = 1.5  # metres, turns counted in, of a driven way
+
+
+class Mapper:
+    """Adds places where none is known, and ways that were driven or can be seen to exist."""
+
+    def __init__(
+        self,
+        places: Places,
+        localiser: Localiser,
+        relation: Callable[[np.ndarray, np.ndarray], Compared],
+    ) -> None:
+        self._places, self._localiser, self._relation = places, localiser, relation
+        self._last: tuple[int, float, Pose] | None = None  # place, when, pose of odometry
+
+    def observe(
+        self,
+        stamp_s: float,
+        latent: np.ndarray,
+        picture: np.ndarray,
+        odometry: Pose,
+        where: Where | None,
+        now: float | None = None,
+    ) -> int | None:
+        """Remember a view, if it is new.
+
+        Args:
+            stamp_s: of the view, on any clock. picture: (h, w, 3) uint8, that `latent` encodes.
+            where: what the localiser made of this view. now: seconds since 1970.
+
+        Returns:
+            the place that was added, if one was.
+        """
+        if where is None or where.apart.min(initial=math.inf) > SPACING:
+            place = self._places.add(latent, picture, odometry, now)
+            self._connect(stamp_s, place, odometry, now)
+            if where is not None:
+                self._infer(place, odometry, where, now)
+            self._localiser.learn(place)
+            self._localiser.passed(place, odometry)
+            return place
+        sure = where.confidence > _SURE and math.hypot(*where.offset[:2]) < NEAR
+        if sure and (self._last is None or self._last[0] != where.place):
+            here = compose(odometry, where.offset)
+            self._connect(stamp_s, where.place, here, now)
+            self._places.visit(where.place, here, now)
+            self._localiser.passed(where.place, here)
+        return None
+
+    def _connect(self, stamp_s: float, place: int, pose: Pose, now: float | None) -> None:
+        """It drove from the last place to this one."""
+        last, self._last = self._last, (place, stamp_s, pose)
+        if last is None or last[0] not in self._places:
+            return
+        before, then_s, there = last
+        way = compose(inverse(there), pose)
+        long = math.hypot(*way[:2]) + 0.5 * abs(way[2])
+        if before != place and 0 < stamp_s - then_s < _PAUSE_S and long < _LONGEST:
+            self._places.connect(before, place, stamp_s - then_s, way, traversed=True, now=now)
+            self._see_ways(place, np.array([before]), [inverse(way)], now)
+
+    def _infer(self, place: int, odometry: Pose, where: Where, now: float | None) -> None:
+        """Ways between a new place and those near to it: where odometry, or else the belief,
+        agrees with the view."""
+        near, offsets = [], []
+        for k, other in enumerate(where.ids.tolist()):
+            offset = self._offset(k, odometry, where)
+            if offset is not None and math.hypot(*offset[:2]) < _WAY_M:
+                near.append(other)
+                offsets.append(offset)
+        self._see_ways(place, np.array(near, np.uint32), offsets, now)
+
+    def _offset(self, k: int, odometry: Pose, where: Where) -> Pose | None:
+        """How a place lies, if that is certain: by a view that odometry or else the belief agrees
+        with, or by odometry over a short way."""
+        seen = _pose(where.compared.displacement[k])
+        related = where.compared.close[k] > 0.5
+        expected = self._localiser.by_odometry(int(where.ids[k]), odometry)
+        if expected is not None and expected[1] < _AGREE_M:
+            offset = expected[0]
+            agree = math.dist(seen[:2], offset[:2]) < _AGREE_M
+            return None if related and not agree else offset
+        return seen if related and where.probability[k] > _LIKELY else None
+
+    def _see_ways(
+        self, place: int, others: np.ndarray, offsets: list[Pose], now: float | None
+    ) -> None:
+        """Connect places, there and back, that are a short drive apart by the learned distance.
+
+        Args:
+            offsets: of each of the others, seen from the place.
+        """
+        if not len(others):
+            return
+        here = np.repeat(self._places.latents([place]), len(others), 0)
+        there = self._places.latents(others)
+        ways = np.expm1([self._relation(here, there).gap, self._relation(there, here).gap])
+        for other, offset, to_s, back_s in zip(others.tolist(), offsets, *ways, strict=True):
+            for a, b, seconds, way in (
+                (place, other, to_s, offset),
+                (other, place, back_s, inverse(offset)),
+            ):
+                if seconds < _WAY_S:
+                    seconds = max(float(seconds), 0.1)
+                    self._places.connect(a, b, seconds, way, traversed=False, now=now)
+
+
+def _pose(offset: np.ndarray) -> Pose:
+    x, y, yaw = (float(part) for part in offset)
+    return x, y, yaw
