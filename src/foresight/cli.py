@@ -25,6 +25,8 @@ app = typer.Typer(
 )
 bundle_app = typer.Typer(help="Look into a bundle.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
+mission_app = typer.Typer(help="Look into a mission.", no_args_is_help=True)
+app.add_typer(mission_app, name="mission")
 app.command("launch")(launch_command)
 app.command("demo")(demo_command)
 app.command("report")(report_command)
@@ -299,6 +301,17 @@ def bundle_show(bundle: BundleDir) -> None:
         for graph in loaded.manifest.graphs:
             table.add_row(f"runs here.{graph}", ", ".join(loaded.session(graph).providers))
         console.print(table)
+
+
+@mission_app.command("check")
+def mission_check(
+    file: Annotated[Path, typer.Argument(help="Mission, as in config/missions.")],
+) -> None:
+    """Check a mission and show it as the tree that the robot will follow."""
+    from foresight.missions import Mission, outline
+
+    with _one_sentence("mission check"):
+        typer.echo(outline(Mission.load(file)), nl=False)
 
 
 def _worlds(text: str) -> list[int]:
