@@ -30,6 +30,9 @@ class Robot(Protocol):
     def now_s(self) -> float:
         """The time that waiting is measured in, s."""
 
+    def find(self, place: str) -> Job:
+        """Look up a place; it fails when none has this name."""
+
     def go(self, place: str, timeout_s: float) -> Job:
         """Drive to a remembered place within this time, s."""
 

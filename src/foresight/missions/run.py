@@ -55,7 +55,6 @@ class Run:
         """
         self.mission = mission
         self.state = State.RUNNING
-        self._say = say
         self._journal = Journal(say)
         self._message = ""
         self._tree = grow(mission)
@@ -113,7 +112,6 @@ class Run:
 
     def _end(self, state: State, message: str) -> None:
         self.state, self._message = state, message
-        self._say(f"mission '{self.mission.name}' {state.value}: {message}", state is State.FAILED)
 
     def _done(self) -> str:
         rounds, skipped = self._journal.round, self._journal.skipped

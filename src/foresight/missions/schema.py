@@ -229,6 +229,19 @@ class Mission(_Section):
         return 0 if self.repeat == "forever" else int(self.repeat)
 
     @property
+    def needed(self) -> list[str]:
+        """Places that must be known before it begins: for steps that must not fail."""
+        needed: list[str] = []
+        made: set[str | None] = {None}
+        for step in self.steps:
+            if isinstance(step, Remember):
+                made.add(step.remember)
+            place = step.go if isinstance(step, Go) else getattr(step, "look", None)
+            if place not in (*made, *needed) and self.otherwise_of(step) != "skip":
+                needed.append(str(place))
+        return needed
+
+    @property
     def returns(self) -> bool:
         """Whether the robot must remember where the mission began."""
         return any(

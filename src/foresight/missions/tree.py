@@ -1,7 +1,8 @@
 """From a mission to a behaviour tree.
 
     mission (sequence)
-      remember where it begins            if a step may lead back there
+      find the places                     those of steps that may not be skipped
+      remember the start                  if a step may lead back there
       rounds (repeat)
         round (sequence)
           step (selector)
@@ -91,10 +92,7 @@ def grow(mission: Mission) -> Behaviour:
     if mission.rounds != 1:
         words = f"{mission.rounds} rounds" if mission.rounds else "rounds without end"
         rounds = Repeat(words, rounds, mission.rounds or -1)
-    begin = [Act("remember the start", lambda robot: robot.remember(START))]
-    return Sequence(
-        mission.name, memory=True, children=[*(begin if mission.returns else []), rounds]
-    )
+    return Sequence(mission.name, memory=True, children=[*_beginning(mission), rounds])
 
 
 def set_up(tree: Behaviour, robot: Robot, journal: Journal) -> None:
@@ -106,6 +104,18 @@ def set_up(tree: Behaviour, robot: Robot, journal: Journal) -> None:
 def outline(mission: Mission) -> str:
     """The tree as text, one node a line."""
     return str(unicode_tree(grow(mission)))
+
+
+def _beginning(mission: Mission) -> list[Behaviour]:
+    """What must succeed before the first step."""
+    leaves: list[Behaviour] = [_find(place) for place in mission.needed]
+    if mission.returns:
+        leaves.append(Act("remember the start", lambda robot: robot.remember(START)))
+    return leaves
+
+
+def _find(place: str) -> Behaviour:
+    return Act(f"find {place}", lambda robot: robot.find(place))
 
 
 def _may_be_skipped(mission: Mission, step: Step) -> bool:
