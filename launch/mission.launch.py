@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, Shutdown
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -82,7 +82,6 @@ def generate_launch_description() -> LaunchDescription:
                         "use_sim_time": _value("use_sim_time", bool),
                     }
                 ],
-                on_exit=Shutdown(reason="the mission node ended"),
             ),
         ]
     )

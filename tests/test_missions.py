@@ -378,6 +378,19 @@ def test_a_pause_cancels_and_resuming_asks_anew(robot: FakeRobot) -> None:
     assert [asked[0] for asked in robot.asked] == ["go"] + ["go", "photograph"] * 2
 
 
+def test_a_robot_that_somebody_else_takes_is_left_to_them(robot: FakeRobot) -> None:
+    robot.does = lambda _asked: Outcome(False, "a newer goal took over", preempted=True)
+    run = Run(mission({"go": "a"}, retries=5, otherwise="skip"), robot)
+    for _ in range(5):
+        run.tick()
+    assert run.state is State.PAUSED and len(robot.asked) == 1
+    assert run.progress.message == "a newer goal took over"
+    robot.does = lambda _asked: Outcome(True)
+    run.resume()
+    assert finish(run) is State.SUCCEEDED
+    assert len(robot.asked) == 2 and run.progress.message == "all steps are done"
+
+
 def test_stopping_while_paused(robot: FakeRobot) -> None:
     robot.does = lambda _asked: None
     run = Run(mission({"go": "a"}), robot)

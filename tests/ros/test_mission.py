@@ -361,6 +361,18 @@ def test_a_pause_holds_the_robot_and_start_goes_on(
     assert stack.places() == ["a", "b", "b"]
 
 
+def test_a_goal_of_somebody_else_pauses_the_mission(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: (Result.PREEMPTED, "a newer goal took over")
+    player.play({"go": "a"}, retries=3)
+    assert player.wait_for(MissionStatus.PAUSED).message == "a newer goal took over"
+    stack.does = lambda _request: WELL
+    assert player.call("start").success
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["a", "a"]
+
+
 def test_a_goal_that_is_accepted_after_the_stop_is_cancelled(
     bench: Bench, stack: Stack, player: Player
 ) -> None:

@@ -8,10 +8,14 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Outcome:
-    """How something ended; the message is a sentence, and says why when it is not well."""
+    """How something ended; the message is a sentence, and says why when it is not well.
+
+    `preempted`: somebody else took the robot over. The mission must not wrestle for it.
+    """
 
     ok: bool
     message: str = ""
+    preempted: bool = False
 
 
 class Job(Protocol):

@@ -55,6 +55,7 @@ class Run:
         """
         self.mission = mission
         self.state = State.RUNNING
+        self._say = say
         self._journal = Journal(say)
         self._message = ""
         self._tree = grow(mission)
@@ -78,11 +79,14 @@ class Run:
             steps=len(self.mission.steps),
             skipped=journal.skipped,
             doing=journal.doing if self.state is State.RUNNING else "",
-            message=self._message or journal.trouble,
+            message=self._message or journal.overtaken or journal.trouble,
         )
 
     def tick(self) -> None:
-        """Go on, without waiting for anything; does nothing while paused or after the end."""
+        """Go on, without waiting for anything; does nothing while paused or after the end.
+
+        When somebody else takes the robot over, the run is paused.
+        """
         if self.state is not State.RUNNING:
             return
         self._tree.tick_once()
@@ -90,6 +94,9 @@ class Run:
             self._end(State.SUCCEEDED, self._done())
         elif self._tree.status is Status.FAILURE:
             self._end(State.FAILED, self._journal.why())
+        elif self._journal.overtaken:
+            self.state = State.PAUSED
+            self._say(f"paused: {self._journal.overtaken}", True)
 
     def pause(self) -> None:
         """Cancel what the robot is doing; `resume` begins the same leaf of the tree anew."""
@@ -102,7 +109,7 @@ class Run:
     def resume(self) -> None:
         """Go on after a pause."""
         if self.state is State.PAUSED:
-            self.state = State.RUNNING
+            self.state, self._journal.overtaken = State.RUNNING, ""
 
     def stop(self, why: str) -> None:
         """Cancel what the robot is doing and end; `why` is one sentence."""

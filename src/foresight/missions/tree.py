@@ -55,6 +55,7 @@ class Journal:
         skipped, skipped_here: steps, in all and in this round.
         faults: what failed in this step, by the words of its leaf.
         trouble: the last trouble in words, empty while there was none.
+        overtaken: why somebody else has the robot, empty while nobody has.
         verdict: why the mission failed, where that is more than the reasons of its last step.
     """
 
@@ -66,6 +67,7 @@ class Journal:
     skipped_here: int = 0
     faults: dict[str, str] = field(default_factory=dict)
     trouble: str = ""
+    overtaken: str = ""
     verdict: str = ""
 
     def failed(self, words: str, why: str) -> None:
@@ -201,6 +203,9 @@ class Act(_Node):
             return Status.RUNNING
         self._job = None
         self.feedback_message = outcome.message
+        if outcome.preempted:
+            self.journal.overtaken = outcome.message
+            return Status.RUNNING
         if outcome.ok:
             self.journal.faults.pop(self.name, None)
             return Status.SUCCESS

@@ -19,6 +19,7 @@ from foresight.missions import Outcome
 from foresight_interfaces.action import NavigateToPlace
 
 STALE_SENSORS = NavigateToPlace.Result.STALE_SENSORS
+PREEMPTED = NavigateToPlace.Result.PREEMPTED
 """The codes mean the same in every action; 0 is success."""
 AGAIN_S = 0.5
 """Between two attempts to ask."""
@@ -73,9 +74,9 @@ class PatientJob:
         """Whether it may be asked for again."""
         return self.waited_s < self.around.patience_s
 
-    def end(self, ok: bool, message: str) -> None:
+    def end(self, ok: bool, message: str, *, preempted: bool = False) -> None:
         """This is how it ended."""
-        self._outcome = Outcome(ok, message)
+        self._outcome = Outcome(ok, message, preempted)
 
     def not_yet(self, why: str) -> None:
         """Ask again in a moment, or give up."""
@@ -163,7 +164,7 @@ class ActionJob(PatientJob):
         if not succeeded and answer.result.code == STALE_SENSORS and self.patient:
             self.not_yet(message)  # right after the stack has started
         else:
-            self.end(succeeded, message)
+            self.end(succeeded, message, preempted=answer.result.code == PREEMPTED)
 
 
 def _cancel_late(answer: Future, ended: Future) -> None:
