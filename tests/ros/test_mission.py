@@ -13,6 +13,7 @@ import launch_pytest
 import numpy as np
 import pytest
 import yaml
+from action_msgs.srv import CancelGoal
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import Bench
 from launch import LaunchDescription, LaunchService
@@ -371,6 +372,19 @@ def test_a_goal_of_somebody_else_pauses_the_mission(
     assert player.call("start").success
     player.wait_for(MissionStatus.SUCCEEDED)
     assert stack.places() == ["a", "a"]
+
+
+def test_a_cancellation_by_somebody_else_pauses_the_mission(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: None
+    player.play({"go": "a"}, retries=3)
+    player.wait_until_under_way()
+    client = bench.peer.create_client(CancelGoal, "navigate_to_place/_action/cancel_goal")
+    bench.wait_for(client.service_is_ready)
+    client.call_async(CancelGoal.Request())  # without an id: all goals
+    assert player.wait_for(MissionStatus.PAUSED).message == "the client cancelled"
+    assert len(stack.goals) == 1
 
 
 def test_a_goal_that_is_accepted_after_the_stop_is_cancelled(

@@ -19,8 +19,9 @@ from foresight.missions import Outcome
 from foresight_interfaces.action import NavigateToPlace
 
 STALE_SENSORS = NavigateToPlace.Result.STALE_SENSORS
-PREEMPTED = NavigateToPlace.Result.PREEMPTED
-"""The codes mean the same in every action; 0 is success."""
+TAKEN = (NavigateToPlace.Result.PREEMPTED, NavigateToPlace.Result.CANCELLED)
+"""The codes mean the same in every action; 0 is success. A job that cancels is not polled again:
+where these come, somebody else has interfered."""
 AGAIN_S = 0.5
 """Between two attempts to ask."""
 ANSWER_S = 5.0
@@ -108,7 +109,9 @@ class ActionJob(PatientJob):
 
     def advance(self) -> None:
         hindrance = self.around.hindrance(self._name, self._client.server_is_ready())
-        if hindrance and self._handle is not None:
+        if self._result is not None and self._result.done():
+            self._conclude(self._result.result())
+        elif hindrance and self._handle is not None:
             self.cancel()  # in case that whoever served it still drives
             self.end(False, f"{hindrance}: lost on the way")
         elif hindrance:
@@ -119,8 +122,9 @@ class ActionJob(PatientJob):
             self._answer = self._client.send_goal_async(self._goal)
         elif self._handle is None:
             self._await_acceptance(self._answer)
-        else:
-            self._await_result()
+        elif self.around.now_s() - self._accepted_s > self._limit_s + GRACE_S:
+            self.cancel()
+            self.end(False, f"{self._name} gave no result {GRACE_S:g} s after its time was over")
 
     def cancel(self) -> None:
         """Cancel the goal, also one that is accepted only later."""
@@ -150,13 +154,6 @@ class ActionJob(PatientJob):
             self._drop()
             self.not_yet(f"{self._name} did not answer within {ANSWER_S:g} s")
 
-    def _await_result(self) -> None:
-        if self._result is not None and self._result.done():
-            self._conclude(self._result.result())
-        elif self.around.now_s() - self._accepted_s > self._limit_s + GRACE_S:
-            self.cancel()
-            self.end(False, f"{self._name} gave no result {GRACE_S:g} s after its time was over")
-
     def _conclude(self, answer: Any) -> None:
         succeeded = answer.status == GoalStatus.STATUS_SUCCEEDED and answer.result.code == 0
         message = answer.result.message or f"{self._name} ended with code {answer.result.code}"
@@ -164,7 +161,7 @@ class ActionJob(PatientJob):
         if not succeeded and answer.result.code == STALE_SENSORS and self.patient:
             self.not_yet(message)  # right after the stack has started
         else:
-            self.end(succeeded, message, preempted=answer.result.code == PREEMPTED)
+            self.end(succeeded, message, preempted=answer.result.code in TAKEN)
 
 
 def _cancel_late(answer: Future, ended: Future) -> None:
