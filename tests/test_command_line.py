@@ -27,7 +27,18 @@ def failure(*arguments: str) -> str:
 
 @pytest.mark.parametrize(
     "command",
-    ["collect", "train", "export", "evaluate", "bench", "launch", "demo", "report", "bundle"],
+    [
+        "collect",
+        "train",
+        "export",
+        "evaluate",
+        "bench",
+        "launch",
+        "demo",
+        "report",
+        "bundle",
+        "mission",
+    ],
 )
 def test_every_command_explains_itself(command: str) -> None:
     result = runner.invoke(app, [command, "--help"])
@@ -45,6 +56,7 @@ def test_every_command_explains_itself(command: str) -> None:
         ["train", "--data", "x"],
         ["evaluate", "--bundle", "x", "--episodes", "0"],
         ["bundle", "verify"],
+        ["mission", "check"],
     ],
 )
 def test_bad_usage_ends_with_2(arguments: list[str]) -> None:

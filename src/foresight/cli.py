@@ -27,6 +27,8 @@ bundle_app = typer.Typer(help="Look into a bundle.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
 memory_app = typer.Typer(help="Look into a robot's memory of places.", no_args_is_help=True)
 app.add_typer(memory_app, name="memory")
+mission_app = typer.Typer(help="Look into a mission.", no_args_is_help=True)
+app.add_typer(mission_app, name="mission")
 app.command("launch")(launch_command)
 app.command("demo")(demo_command)
 app.command("report")(report_command)
@@ -378,6 +380,17 @@ def memory_export(
 
     with _one_sentence("memory export"):
         inspection.export(inspection.read(places), out)
+
+
+@mission_app.command("check")
+def mission_check(
+    file: Annotated[Path, typer.Argument(help="Mission, as in config/missions.")],
+) -> None:
+    """Check a mission and show it as the tree that the robot will follow."""
+    from foresight.missions import Mission, outline
+
+    with _one_sentence("mission check"):
+        typer.echo(outline(Mission.load(file)), nl=False)
 
 
 def _worlds(text: str) -> list[int]:

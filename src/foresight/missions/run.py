@@ -1,0 +1,128 @@
+"""One run of a mission, tick by tick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+from py_trees.common import Status
+
+from foresight.missions.robot import Robot
+from foresight.missions.schema import Mission
+from foresight.missions.tree import Act, Journal, grow, set_up
+
+
+class State(Enum):
+    """What a run is about."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is; the fields are those of MissionStatus."""
+
+    mission: str
+    state: State
+    round: int
+    rounds: int
+    step: int
+    steps: int
+    skipped: int
+    doing: str
+    message: str
+
+
+class Run:
+    """Carries out a mission; whoever owns it calls `tick` about ten times a second."""
+
+    def __init__(
+        self,
+        mission: Mission,
+        robot: Robot,
+        say: Callable[[str, bool], None] = lambda _text, _trouble: None,
+    ) -> None:
+        """
+        Args:
+            mission: what to do.
+            robot: who does it.
+            say: told of each step and each trouble in one sentence; the flag marks trouble.
+        """
+        self.mission = mission
+        self.state = State.RUNNING
+        self._say = say
+        self._journal = Journal(say)
+        self._message = ""
+        self._tree = grow(mission)
+        set_up(self._tree, robot, self._journal)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.state not in (State.RUNNING, State.PAUSED)
+
+    @property
+    def progress(self) -> Progress:
+        """How far it is now."""
+        journal = self._journal
+        return Progress(
+            mission=self.mission.name,
+            state=self.state,
+            round=journal.round,
+            rounds=self.mission.rounds,
+            step=journal.step,
+            steps=len(self.mission.steps),
+            skipped=journal.skipped,
+            doing=journal.doing if self.state is State.RUNNING else "",
+            message=self._message or journal.overtaken or journal.trouble,
+        )
+
+    def tick(self) -> None:
+        """Go on, without waiting for anything; does nothing while paused or after the end.
+
+        When somebody else takes the robot over, the run is paused.
+        """
+        if self.state is not State.RUNNING:
+            return
+        self._tree.tick_once()
+        if self._tree.status is Status.SUCCESS:
+            self._end(State.SUCCEEDED, self._done())
+        elif self._tree.status is Status.FAILURE:
+            self._end(State.FAILED, self._journal.why())
+        elif self._journal.overtaken:
+            self.state = State.PAUSED
+            self._say(f"paused: {self._journal.overtaken}", True)
+
+    def pause(self) -> None:
+        """Cancel what the robot is doing; `resume` begins the same leaf of the tree anew."""
+        if self.state is State.RUNNING:
+            leaf = self._tree.tip()
+            if isinstance(leaf, Act):
+                leaf.suspend()
+            self.state = State.PAUSED
+
+    def resume(self) -> None:
+        """Go on after a pause."""
+        if self.state is State.PAUSED:
+            self.state, self._journal.overtaken = State.RUNNING, ""
+
+    def stop(self, why: str) -> None:
+        """Cancel what the robot is doing and end; `why` is one sentence."""
+        if not self.over:
+            self._tree.stop(Status.INVALID)
+            self._end(State.CANCELLED, why)
+
+    def _end(self, state: State, message: str) -> None:
+        self.state, self._message = state, message
+
+    def _done(self) -> str:
+        rounds, skipped = self._journal.round, self._journal.skipped
+        text = "all steps are done" if rounds == 1 else f"all {rounds} rounds are done"
+        if not skipped:
+            return text
+        return f"{text} but {skipped} step{'s that were' if skipped > 1 else ' that was'} skipped"

@@ -1,0 +1,547 @@
+"""The mission node against a stack that a test plays: what is asked, and what failure leads to."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import launch_pytest
+import numpy as np
+import pytest
+import yaml
+from action_msgs.srv import CancelGoal
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from harness import Bench
+from launch import LaunchDescription, LaunchService
+from launch.actions import IncludeLaunchDescription, RegisterEventHandler
+from launch.event_handlers import OnProcessExit, OnProcessStart
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch_pytest.actions import ReadyToTest
+from rclpy.action import ActionServer, CancelResponse, GoalResponse
+from rclpy.parameter import Parameter
+from rclpy.task import Future
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from std_srvs.srv import Trigger
+
+from foresight_interfaces.action import Explore, NavigateToPlace
+from foresight_interfaces.msg import MissionStatus
+from foresight_interfaces.srv import Recall, Remember
+from foresight_mission import jobs
+from foresight_mission.node import MissionNode
+from foresight_node.messages import LATCHED
+
+pytestmark = pytest.mark.timeout(60)
+
+FILE = Path(__file__).parents[2] / "launch" / "mission.launch.py"
+Result = NavigateToPlace.Result
+Ending = tuple[int, str]
+WELL: Ending = (Result.REACHED, "there")
+
+
+class Goal:
+    """One accepted goal, and how it ended."""
+
+    def __init__(self, handle: Any, kind: Any) -> None:
+        self.handle, self.request, self._kind = handle, handle.request, kind
+        self.result = Future()
+
+    def end(self, ending: Ending) -> None:
+        code, message = ending
+        if code == Result.CANCELLED:
+            self.handle.canceled()
+        elif code == Result.REACHED:
+            self.handle.succeed()
+        else:
+            self.handle.abort()
+        self.result.set_result(self._kind.Result(code=code, message=message))
+
+    @property
+    def ended(self) -> bool:
+        return self.result.done()
+
+
+class Stack:
+    """What planning and memory would offer; `does` says how a goal ends, None: not yet."""
+
+    def __init__(self, bench: Bench, namespace: str = "") -> None:
+        self.bench, self._prefix = bench, namespace
+        self.goals: list[Goal] = []
+        self.requests: list[str] = []
+        self.active = True
+        self.unknown: set[str] = set()
+        self.remembers: Callable[[str], str] = lambda _name: ""
+        self.does: Callable[[Any], Ending | None] = lambda _request: WELL
+        self._servers: dict[Any, ActionServer] = {}
+        self._results: dict[bytes, Future] = {}
+        bench.peer.create_service(Remember, f"{namespace}remember", self._on_remember)
+        bench.peer.create_service(Recall, f"{namespace}recall", self._on_recall)
+        self.states = bench.peer.create_publisher(String, f"{namespace}system_state", LATCHED)
+        bench.peer.create_timer(0.02, self._cancel)
+
+    def serve(self) -> None:
+        """Planning comes up."""
+        for kind, name in ((NavigateToPlace, "navigate_to_place"), (Explore, "explore")):
+            self._servers[kind] = ActionServer(
+                self.bench.peer,
+                kind,
+                self._prefix + name,
+                execute_callback=self._result,
+                goal_callback=self._on_request,
+                handle_accepted_callback=lambda handle, kind=kind: self._on_accepted(handle, kind),
+                cancel_callback=lambda _handle: CancelResponse.ACCEPT,
+            )
+
+    def die(self) -> None:
+        """Planning goes, and leaves its goals without a result."""
+        while self._servers:
+            self._servers.popitem()[1].destroy()
+        self.goals.clear()
+
+    def places(self) -> list[str]:
+        return [goal.request.name for goal in self.goals]
+
+    def _on_request(self, request: Any) -> GoalResponse:
+        self.requests.append(getattr(request, "name", "explore"))
+        return GoalResponse.ACCEPT if self.active else GoalResponse.REJECT
+
+    def _on_accepted(self, handle: Any, kind: Any) -> None:
+        goal = Goal(handle, kind)
+        self.goals.append(goal)
+        self._results[bytes(handle.goal_id.uuid)] = goal.result
+        handle.execute()
+        ending = self.does(handle.request)
+        if ending is not None:
+            goal.end(ending)
+
+    async def _result(self, handle: Any) -> Any:
+        return await self._results[bytes(handle.goal_id.uuid)]
+
+    def _cancel(self) -> None:
+        for goal in self.goals:
+            if not goal.ended and goal.handle.is_cancel_requested:
+                goal.end((Result.CANCELLED, "the client cancelled"))
+
+    def _on_remember(self, request: Any, response: Any) -> Any:
+        self.requests.append(f"remember {request.name}")
+        response.message = self.remembers(request.name)
+        response.success = not response.message
+        return response
+
+    def _on_recall(self, request: Any, response: Any) -> Any:
+        response.success = request.name not in self.unknown
+        response.message = "" if response.success else f"no place is called '{request.name}'"
+        return response
+
+
+class Player:
+    """A mission node on the bench, and what it tells."""
+
+    def __init__(self, bench: Bench, folder: Path) -> None:
+        self.bench, self.folder = bench, folder
+        self.statuses: list[MissionStatus] = bench.collect(MissionStatus, "mission_status", LATCHED)
+        self.nodes: list[MissionNode] = []
+
+    def play(self, *steps: Any, parameters: dict[str, Any] | None = None, **keys: Any) -> Any:
+        values = {
+            "mission": str(write(self.folder, *steps, **keys)),
+            "pictures": str(self.folder / "pictures"),
+        } | (parameters or {})
+        node = MissionNode(
+            context=self.bench.context,
+            parameter_overrides=[Parameter(name, value=value) for name, value in values.items()],
+        )
+        self.nodes.append(node)
+        self.bench.executor.add_node(node)
+        return node
+
+    @property
+    def last(self) -> MissionStatus:
+        return self.statuses[-1]
+
+    def wait_for(self, state: int) -> MissionStatus:
+        self.bench.wait_for(lambda: self.statuses and self.last.state == state)
+        return self.last
+
+    def wait_until_under_way(self) -> None:
+        """Until the node knows that its goal was accepted."""
+        tree = self.nodes[-1]._run._tree
+        self.bench.wait_for(lambda: getattr(getattr(tree.tip(), "_job", None), "_handle", None))
+
+    def call(self, service: str) -> Trigger.Response:
+        client = self.bench.peer.create_client(Trigger, f"mission/{service}")
+        self.bench.wait_for(client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        self.bench.wait_for(future.done)
+        return future.result()
+
+
+def write(folder: Path, *steps: Any, **keys: Any) -> Path:
+    path = folder / "mission.yaml"
+    path.write_text(yaml.safe_dump({"name": "test", "steps": list(steps)} | keys))
+    return path
+
+
+@pytest.fixture
+def stack(bench: Bench) -> Stack:
+    stack = Stack(bench)
+    stack.serve()
+    return stack
+
+
+@pytest.fixture
+def player(bench: Bench, tmp_path: Path) -> Iterator[Player]:
+    player = Player(bench, tmp_path)
+    yield player
+    for node in player.nodes:
+        node.destroy_node()
+
+
+def test_a_mission_from_start_to_end(bench: Bench, stack: Stack, player: Player) -> None:
+    steps = [{"go": "kitchen", "timeout_s": 7}, {"explore": 9, "radius_m": 2}, {"remember": "dock"}]
+    player.play(*steps, "return", repeat=2)
+    status = player.wait_for(MissionStatus.SUCCEEDED)
+    once = ["kitchen", "explore", "remember dock", "mission start"]
+    assert stack.requests == ["remember mission start", *once, *once]
+    assert (stack.goals[0].request.timeout_s, stack.goals[1].request.time_limit_s) == (7.0, 9.0)
+    assert stack.goals[1].request.radius_m == 2.0
+    assert (status.mission, status.message) == ("test", "all 2 rounds are done")
+    assert (status.round, status.rounds, status.step, status.steps) == (2, 2, 4, 4)
+    assert all(status.header.stamp.sec for status in player.statuses)
+
+
+def test_a_late_subscriber_gets_the_last_status(bench: Bench, stack: Stack, player: Player) -> None:
+    player.play({"go": "a"})
+    player.wait_for(MissionStatus.SUCCEEDED)
+    late = bench.collect(MissionStatus, "mission_status", LATCHED)
+    bench.wait_for(lambda: late)
+    assert late[-1].state == MissionStatus.SUCCEEDED
+
+
+def test_a_stack_that_comes_later_is_waited_for(bench: Bench, player: Player) -> None:
+    stack = Stack(bench)
+    stack.active = False
+    player.play({"go": "a"})
+    bench.wait_for(lambda: player.statuses and player.last.doing == "go to a")
+    stack.serve()
+    bench.wait_for(lambda: stack.requests)
+    stack.active = True  # planning is there before it is active
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["a"]
+
+
+def test_patience_ends(bench: Bench, player: Player) -> None:
+    Stack(bench)
+    player.play({"go": "a"}, parameters={"patience_s": 0.5})
+    status = player.wait_for(MissionStatus.FAILED)
+    assert "could not go to a: nobody serves navigate_to_place (waited" in status.message
+
+
+def test_sensors_that_are_stale_at_first_are_waited_for(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    endings = iter([(Result.STALE_SENSORS, "no belief yet"), WELL])
+    refusals = iter(["no observation yet", ""])
+    stack.does = lambda _request: next(endings)
+    stack.remembers = lambda _name: next(refusals)
+    player.play({"remember": "dock"}, {"go": "a"})
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.requests == ["remember dock"] * 2 + ["a"] * 2
+
+
+def test_a_failed_goal_is_tried_again_then_skipped(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    shut = (Result.BLOCKED, "the door is shut")
+    stack.does = lambda request: shut if request.name == "a" else WELL
+    player.play({"go": "a", "retries": 1, "otherwise": "skip"}, {"go": "b"})
+    status = player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["a", "a", "b"]
+    assert status.skipped == 1 and "1 step that was skipped" in status.message
+    told = [status.message for status in player.statuses]
+    assert "could not go to a: the door is shut" in told
+
+
+def test_an_unknown_place_fails_before_the_robot_moves(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.unknown = {"kichen"}
+    diagnostics: list[DiagnosticArray] = bench.collect(DiagnosticArray, "diagnostics")
+    player.play({"go": "a"}, {"look": "kichen"})
+    status = player.wait_for(MissionStatus.FAILED)
+    assert "could not find kichen: no place is called 'kichen'" in status.message
+    assert not stack.goals
+    bench.wait_for(lambda: diagnostics and diagnostics[-1].status[0].level > DiagnosticStatus.OK)
+    values = {pair.key: pair.value for pair in diagnostics[-1].status[0].values}
+    assert (values["mission"], values["state"]) == ("test", "failed")
+
+
+def test_planning_that_dies_on_the_way_fails_the_step_and_is_tried_again(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: None
+    player.play({"go": "a", "retries": 1})
+    player.wait_until_under_way()
+    stack.die()
+    bench.wait_for(lambda: "nobody serves navigate_to_place: lost" in player.last.message)
+    assert player.last.state == MissionStatus.RUNNING
+    stack.does = lambda _request: WELL
+    stack.serve()
+    player.wait_for(MissionStatus.SUCCEEDED)
+
+
+def test_planning_that_dies_for_good_ends_the_mission(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: None
+    player.play({"go": "a"})
+    player.wait_until_under_way()
+    stack.die()
+    status = player.wait_for(MissionStatus.FAILED)
+    assert "step 1 failed: could not go to a: nobody serves navigate_to_place" in status.message
+
+
+def test_the_managers_word_counts(bench: Bench, stack: Stack, player: Player) -> None:
+    """After a kill the dead server can be seen for long; the manager knows at once."""
+    stack.does = lambda _request: None
+    stack.states.publish(String(data="active"))
+    player.play({"go": "a", "retries": 1})
+    player.wait_until_under_way()
+    stack.states.publish(String(data="waiting"))
+    bench.wait_for(lambda: "the stack is waiting, not active: lost" in player.last.message)
+    bench.wait_for(lambda: stack.goals[0].ended)  # it is told to stop, in case it can hear
+    stack.does = lambda _request: WELL
+    stack.states.publish(String(data="active"))
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["a", "a"]
+
+
+def test_a_goal_without_a_result_is_given_up(
+    bench: Bench, stack: Stack, player: Player, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs, "GRACE_S", 0.1)
+    stack.does = lambda _request: None
+    player.play({"go": "a", "timeout_s": 0.2})
+    status = player.wait_for(MissionStatus.FAILED)
+    assert "navigate_to_place gave no result 0.1 s after its time was over" in status.message
+    bench.wait_for(lambda: stack.goals[0].ended)
+
+
+def test_stop_cancels_and_start_begins_anew(bench: Bench, stack: Stack, player: Player) -> None:
+    stack.does = lambda _request: None
+    player.play({"go": "a"}, {"go": "b"})
+    bench.wait_for(lambda: stack.goals)
+    assert not player.call("start").success
+    assert player.call("stop").success
+    status = player.wait_for(MissionStatus.CANCELLED)
+    assert status.message == "stopped by the service" and not status.doing
+    bench.wait_for(lambda: stack.goals[0].ended)
+    assert not player.call("stop").success and not player.call("pause").success
+    stack.does = lambda _request: WELL
+    assert player.call("start").success
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["a", "a", "b"]
+
+
+def test_a_pause_holds_the_robot_and_start_goes_on(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda request: WELL if request.name == "a" else None
+    player.play({"go": "a"}, {"go": "b"})
+    bench.wait_for(lambda: len(stack.goals) == 2)
+    assert player.call("pause").success
+    player.wait_for(MissionStatus.PAUSED)
+    bench.wait_for(lambda: stack.goals[1].ended)
+    stack.does = lambda _request: WELL
+    assert player.call("start").success
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["a", "b", "b"]
+
+
+def test_a_goal_of_somebody_else_pauses_the_mission(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: (Result.PREEMPTED, "a newer goal took over")
+    player.play({"go": "a"}, retries=3)
+    assert player.wait_for(MissionStatus.PAUSED).message == "a newer goal took over"
+    stack.does = lambda _request: WELL
+    assert player.call("start").success
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["a", "a"]
+
+
+def test_a_cancellation_by_somebody_else_pauses_the_mission(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: None
+    player.play({"go": "a"}, retries=3)
+    player.wait_until_under_way()
+    client = bench.peer.create_client(CancelGoal, "navigate_to_place/_action/cancel_goal")
+    bench.wait_for(client.service_is_ready)
+    client.call_async(CancelGoal.Request())  # without an id: all goals
+    assert player.wait_for(MissionStatus.PAUSED).message == "the client cancelled"
+    assert len(stack.goals) == 1
+
+
+def test_a_goal_that_is_accepted_after_the_stop_is_cancelled(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: None
+    node = player.play({"go": "a"})
+    bench.wait_for(lambda: stack.requests)  # asked, but the answer is still on its way
+    node.end(lambda timeout_s: bench.executor.spin_once(timeout_sec=timeout_s))
+    assert stack.goals[0].ended and stack.goals[0].result.result().code == Result.CANCELLED
+
+
+def test_the_node_ends_when_the_robot_has_been_told(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    stack.does = lambda _request: None
+    node = player.play({"explore": 600})
+    player.wait_until_under_way()
+    node.end(lambda timeout_s: bench.executor.spin_once(timeout_sec=timeout_s))
+    assert stack.goals[0].ended
+    assert player.wait_for(MissionStatus.CANCELLED).message == "the mission node was ended"
+
+
+def test_without_autostart_it_waits_and_reads_the_file_anew(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    player.play({"go": "a"}, parameters={"autostart": False})
+    player.wait_for(MissionStatus.IDLE)
+    write(player.folder, {"fly": "b"})
+    refused = player.call("start")
+    assert not refused.success and "it has no verb" in refused.message
+    write(player.folder, {"go": "b"})
+    assert player.call("start").success
+    player.wait_for(MissionStatus.SUCCEEDED)
+    assert stack.places() == ["b"]
+
+
+def green(width: int = 32, height: int = 24) -> np.ndarray:
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[..., 1] = 200
+    return picture
+
+
+def raw() -> Image:
+    message = Image(height=24, width=32, encoding="rgb8", step=96)
+    message.data.frombytes(green().tobytes())
+    return message
+
+
+def compressed() -> CompressedImage:
+    return CompressedImage(format="jpeg", data=cv2.imencode(".jpg", green())[1].tobytes())
+
+
+@pytest.mark.parametrize(("transport", "take"), [("raw", raw), ("compressed", compressed)])
+def test_a_view_is_fetched_and_the_camera_left_alone_else(
+    bench: Bench, stack: Stack, player: Player, transport: str, take: Callable[[], Any]
+) -> None:
+    topic = "image" if transport == "raw" else "image/compressed"
+    camera = bench.peer.create_publisher(type(take()), topic, 1)
+    stack.does = lambda _request: None
+    steps = [{"look": "hall", "save": "hall.png"}, {"go": "b"}]
+    player.play(*steps, parameters={"image_transport": transport})
+    bench.wait_for(lambda: stack.goals)
+    assert camera.get_subscription_count() == 0
+    stack.goals[0].end(WELL)
+    bench.wait_for(lambda: camera.get_subscription_count() == 1)
+    camera.publish(take())
+    bench.wait_for(lambda: len(stack.goals) == 2)
+    bench.wait_for(lambda: camera.get_subscription_count() == 0)
+    seen = cv2.imread(str(player.folder / "pictures" / "hall.png"))
+    assert seen.shape == (24, 32, 3) and abs(int(seen[12, 16, 1]) - 200) < 8
+
+
+def test_a_camera_that_is_silent_or_broken_fails_the_step(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
+    camera = bench.peer.create_publisher(Image, "image", 1)
+    player.play({"look": None, "otherwise": "skip"}, {"look": None}, parameters={"patience_s": 1.0})
+    bench.wait_for(lambda: player.statuses and player.last.skipped)
+    assert "no picture came from the camera" in player.last.message
+    bench.wait_for(lambda: camera.get_subscription_count() == 1)
+    camera.publish(Image(height=1, width=1, encoding="plaid", step=1))
+    assert "plaid" in player.wait_for(MissionStatus.FAILED).message
+
+
+@pytest.mark.parametrize(
+    ("parameters", "says"),
+    [
+        ({"mission": "absent.yaml"}, "absent.yaml: No such file"),
+        ({"patience_s": 0.0}, "a number from 0.5 to 3600"),
+        ({"pace": 1.0}, "'pace' is unknown"),
+    ],
+    ids=["file", "value", "name"],
+)
+def test_what_is_wrong_is_told_at_once(
+    bench: Bench, player: Player, parameters: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        player.play({"go": "a"}, parameters=parameters)
+
+
+# --- as a process
+
+
+def mission_launch(**arguments: object) -> IncludeLaunchDescription:
+    return IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(str(FILE)),
+        launch_arguments=[(key, str(value)) for key, value in arguments.items()],
+    )
+
+
+@pytest.fixture
+def processes() -> dict[str, list[Any]]:
+    """What has started and what has ended."""
+    return {"pids": [], "codes": []}
+
+
+@launch_pytest.fixture
+def launched(domain: int, tmp_path: Path, processes: dict[str, list[Any]]) -> LaunchDescription:
+    file = write(tmp_path, {"go": "a"}, otherwise="skip", retries=5)
+    return LaunchDescription(
+        [
+            RegisterEventHandler(
+                OnProcessStart(on_start=lambda event, _: processes["pids"].append(event.pid))
+            ),
+            RegisterEventHandler(
+                OnProcessExit(on_exit=lambda event, _: processes["codes"].append(event.returncode))
+            ),
+            mission_launch(mission=file, namespace="robot1", pictures=tmp_path),
+            ReadyToTest(),
+        ]
+    )
+
+
+@pytest.mark.launch(fixture=launched)
+def test_ctrl_c_cancels_what_the_robot_does(domain: int, processes: dict[str, list[Any]]) -> None:
+    bench = Bench(domain)
+    stack = Stack(bench, "/robot1/")
+    stack.does = lambda _request: None
+    stack.serve()
+    statuses = bench.collect(MissionStatus, "/robot1/mission_status", LATCHED)
+    bench.wait_for(lambda: stack.goals and statuses, 30.0)
+    os.kill(processes["pids"][0], signal.SIGINT)
+    bench.wait_for(lambda: stack.goals[0].ended)
+    bench.wait_for(lambda: processes["codes"])
+    assert processes["codes"] == [0] and len(stack.goals) == 1
+    assert statuses[-1].state == MissionStatus.CANCELLED
+    bench.close()
+
+
+def test_a_missing_mission_ends_the_launch(
+    domain: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    service = LaunchService()
+    service.include_launch_description(
+        LaunchDescription([mission_launch(mission=tmp_path / "absent.yaml")])
+    )
+    assert service.run() != 0
+    captured = capfd.readouterr()
+    assert "absent.yaml, which does not exist" in captured.out + captured.err
