@@ -84,22 +84,36 @@ class Navigator:
 
     def clear_goal(self) -> None:
         """Forget the goal and the plan."""
-        self._goal: np.ndarray | None = None
         self._stamp_s = -math.inf
-        self._sight = GoalSight()
         self._plan: np.ndarray | None = None
         self._sent: np.ndarray | None = None  # what was to be done from then on
         self._planned_at_s = 0.0
-        self._arrivals = self._escapes = 0
-        self._nearly_since_s: float | None = None
-        self._driven: deque[tuple[float, float]] = deque()
-        self._best_eta_s, self._best_at_s = math.inf, 0.0
         self._escape: tuple[float, np.ndarray] | None = None
+        self._driven: deque[tuple[float, float]] = deque()
+        self._begin(None, True)
 
     def set_goal(self, latent: np.ndarray) -> None:
         """Drive to where the camera would see `latent` (D,) from now on."""
         self.clear_goal()
-        self._goal = latent.astype(np.float32)
+        self._begin(latent, True)
+
+    def redirect(self, latent: np.ndarray, final: bool = True) -> None:
+        """As `set_goal`, but without a halt in between: what was planned goes on until it is
+        replaced. A goal that is not final is passed by: it is never reported as reached, nor as
+        blocked. The same goal once more changes nothing but that."""
+        if self._goal is not None and np.array_equal(latent.astype(np.float32), self._goal):
+            self._final = final
+        else:
+            self._begin(latent, final)
+
+    def _begin(self, latent: np.ndarray | None, final: bool) -> None:
+        """Nothing is known yet of how the goal lies and how the drive there goes."""
+        self._goal = None if latent is None else latent.astype(np.float32)
+        self._final = final
+        self._sight = GoalSight()
+        self._arrivals = self._escapes = 0
+        self._nearly_since_s: float | None = None
+        self._best_eta_s, self._best_at_s = math.inf, 0.0
 
     def update(
         self,
@@ -123,7 +137,9 @@ class Navigator:
         if self._goal is None:
             raise RuntimeError("no goal is set; call set_goal first")
         if stamp_s < self._stamp_s:  # the clock was set back: what was before is no past
-            self.set_goal(self._goal)
+            goal, final = self._goal, self._final
+            self.clear_goal()
+            self._begin(goal, final)
         self._stamp_s = stamp_s
         delay_s = min(max(delay_s, 0.0), self._duration_s)
         seen = self._relation(latent[None], self._goal[None])
@@ -149,7 +165,8 @@ class Navigator:
         self._plan, self._planned_at_s = actions[0], stamp_s
         eta_s = math.expm1(gap)
         x, y, yaw = map(float, sight.pose)
-        if self._arrived(stamp_s, gap, (x, y, yaw), close):
+        arrived = self._arrived(stamp_s, gap, (x, y, yaw), close)
+        if arrived and self._final:
             status, chosen = Status.REACHED, np.zeros_like(actions[0])
         else:
             status, chosen = self._way_on(stamp_s, eta_s, proprioception, actions[0])
@@ -190,7 +207,7 @@ class Navigator:
         if not self._stuck(stamp_s, eta_s, abs(float(proprioception[0]))):
             return Status.DRIVING, planned
         self._escapes += 1
-        if self._escapes > BLOCKED_AFTER_ESCAPES:
+        if self._escapes > BLOCKED_AFTER_ESCAPES and self._final:
             return Status.BLOCKED, np.zeros_like(planned)
         self._plan = None  # as a warm start it would lead back
         self._escape = (stamp_s, self._draw_escape(len(planned)))
