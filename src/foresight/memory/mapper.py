@@ -78,8 +78,8 @@ class Mapper:
         long = math.hypot(*way[:2]) + 0.5 * abs(way[2])
         if before != place and 0 < stamp_s - then_s < _PAUSE_S and long < _LONGEST:
             self._places.connect(before, place, stamp_s - then_s, way, traversed=True, now=now)
-            here, there = self._places.latents([before]), self._places.latents([place])
-            to, back = self._relation(here, there), self._relation(there, here)
+            a, b = self._places.latents([before]), self._places.latents([place])
+            to, back = self._relation(a, b), self._relation(b, a)
             self._connect_both(before, place, way, float(to.gap[0]), float(back.gap[0]), now)
 
     def _infer(self, place: int, odometry: Pose, where: Where, now: float | None) -> None:
