@@ -222,6 +222,12 @@ def evaluate(
     minutes: Annotated[
         float, typer.Option(min=1, max=240, help="Time limit of an exploration, simulated.")
     ] = 20.0,
+    toured: Annotated[
+        bool,
+        typer.Option(
+            "--tour", help="First show the robot around each home; it finds its way by memory then."
+        ),
+    ] = False,
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
@@ -270,6 +276,7 @@ def evaluate(
             workers=workers,
             commissioned=adapted,
             pictures=pictures,
+            toured=toured,
         )
         _write_json(json, result)
         console.print(evaluation.summary(result))

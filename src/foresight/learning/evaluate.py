@@ -9,12 +9,15 @@ straight and cloning cannot tell that they are there; in their favour, passing t
 from __future__ import annotations
 
 import math
+import shutil
+import tempfile
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from rich.console import Group
@@ -24,15 +27,18 @@ from foresight import bundle as bundles
 from foresight.bundle import Bundle
 from foresight.learning import baselines, probes
 from foresight.learning.driving import Agent, Drive, Driver, drive, limit_s
+from foresight.learning.touring import TourJob, remember
 from foresight.learning.workers import spread
+from foresight.memory import Places
 from foresight.planning.navigator import Status
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import SUITES as NAVIGATION
-from foresight.sim.tasks import Task, pose_error, reached, sample_tasks
+from foresight.sim.tasks import Suite, Task, pose_error, reached, sample_tasks
 
 SUITES = (*NAVIGATION, "surprise", "causal")
+_TOUR = 1_000_000  # the number of no episode
 _OFFSET = 7_000_000  # what is drawn here is not what `foresight collect` draws from the same seed
 
 
@@ -46,6 +52,7 @@ class _Job:
     task: Task
     seed: int
     picture: Path | None
+    places: Path | None
 
 
 def evaluate(
@@ -59,6 +66,7 @@ def evaluate(
     workers: int = 1,
     commissioned: Mapping[int, Path] | None = None,
     pictures: Path | None = None,
+    toured: bool = False,
 ) -> dict[str, Any]:
     """Put a bundle to the test.
 
@@ -69,6 +77,8 @@ def evaluate(
             all on the number of workers; only `plan_ms` does.
         commissioned: bundles to use instead, by world.
         pictures: folder for a picture of every drive that failed, or of `causal`'s reliability.
+        toured: the robot has been shown around each home before, and finds its way by the places
+            that it remembers; every drive begins with that memory.
 
     Returns:
         what `--json` writes.
@@ -96,14 +106,12 @@ def evaluate(
     if commissioned:
         content["commissioned"] = {str(world): str(path) for world, path in commissioned.items()}
     if suite in NAVIGATION:
-        jobs = []
-        for world, count in counts.items():
-            tasks = sample_tasks(Apartment(world), profile, suite, count, seed)
-            for k, task in enumerate(tasks):
-                picture = pictures and pictures / f"{suite}-world-{world}-{k:03d}.png"
-                draw = episode_seed(seed, world, k)
-                jobs.append(_Job(used[world], robot, world, task, draw, picture))
-        return content | _summed_up(spread(_drive_all, jobs, workers, suite))
+        with tempfile.TemporaryDirectory() as folder:
+            memories = _tours(used, robot, seed, workers, Path(folder)) if toured else {}
+            if toured:
+                content["places"] = {str(world): count for world, (_, count) in memories.items()}
+            jobs = _jobs(used, robot, profile, cast(Suite, suite), counts, seed, pictures, memories)
+            return content | _summed_up(spread(_drive_all, jobs, workers, suite))
     probe = [
         probes.Job(used[world], robot, world, episode_seed(seed, world, k))
         for world, count in counts.items()
@@ -115,6 +123,39 @@ def evaluate(
     if pictures is not None:
         probes.draw_reliability(content, pictures / "reliability.png")
     return content
+
+
+def _tours(
+    bundles_of: Mapping[int, Path], robot: Path, seed: int, workers: int, folder: Path
+) -> dict[int, tuple[Path, int]]:
+    """Files of what robots remember of a tour of each home, and the numbers of places."""
+    jobs = [
+        TourJob(path, robot, world, episode_seed(seed, world, _TOUR), folder / f"{world}.db")
+        for world, path in bundles_of.items()
+    ]
+    counts = spread(remember, jobs, workers, "tours")
+    return {job.world: (job.file, count) for job, count in zip(jobs, counts, strict=True)}
+
+
+def _jobs(
+    used: Mapping[int, Path],
+    robot: Path,
+    profile: RobotProfile,
+    suite: Suite,
+    counts: Mapping[int, int],
+    seed: int,
+    pictures: Path | None,
+    memories: Mapping[int, tuple[Path, int]],
+) -> list[_Job]:
+    jobs = []
+    for world, count in counts.items():
+        tasks = sample_tasks(Apartment(world), profile, suite, count, seed)
+        places = memories[world][0] if world in memories else None
+        for k, task in enumerate(tasks):
+            picture = pictures and pictures / f"{suite}-world-{world}-{k:03d}.png"
+            draw = episode_seed(seed, world, k)
+            jobs.append(_Job(used[world], robot, world, task, draw, picture, places))
+    return jobs
 
 
 def default_episodes(suite: str, worlds: int) -> int:
@@ -156,8 +197,9 @@ def _drive_all(job: _Job) -> dict[str, Any]:
     try:
         known = drive(simulator, job.task, baselines.oracle(), baselines.ORACLE_LIMIT_S)
         limit = limit_s(known.seconds)
-        agent = Agent(bundle, job.seed)
-        own = drive(simulator, job.task, agent, limit)
+        with _remembered(job.places, bundle) as places:
+            agent = Agent(bundle, job.seed, places)
+            own = drive(simulator, job.task, agent, limit)
         if job.picture is not None and not own.success:
             _draw(job, own, simulator)
         others: dict[str, Driver] = {
@@ -184,6 +226,19 @@ def _drive_all(job: _Job) -> dict[str, Any]:
         "plan_ms": agent.plan_ms,
         "baselines": {name: _told(other) for name, other in paired.items()},
     }
+
+
+@contextmanager
+def _remembered(file: Path | None, bundle: Bundle) -> Iterator[Places | None]:
+    """A copy of what the robot remembers, so that no drive learns from another."""
+    if file is None:
+        yield None
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copy = shutil.copy(file, Path(folder) / "places.db")
+        digest = bundle.manifest.graphs["encoder"].sha256
+        with Places.open(copy, digest, bundle.manifest.latent_size) as places:
+            yield places
 
 
 def _told(done: Drive) -> dict[str, Any]:

@@ -4,19 +4,30 @@ a look around in each corner of them. Knows the map; for evaluation only."""
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from foresight import bundle as bundles
 from foresight.control.safety import Plan
 from foresight.learning.baselines import HOLD_S, Pursuit, oracle
+from foresight.learning.driving import Memory, drive
+from foresight.memory import Places
+from foresight.perception.encoder import Encoder
+from foresight.perception.image import to_model
 from foresight.planning.navigator import Status
-from foresight.sim.apartment import free_space
+from foresight.planning.world_model import Relation
+from foresight.robot import RobotProfile
+from foresight.sim.apartment import Apartment, free_space
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import CELL_M, PASSAGE_M, Pose, Task, draw_poses, path_lengths
 
 _REACH_M = 1.2  # no place of the home is further from a station, as the crow flies
 _LOOK_RADPS = 0.9
 _CANDIDATES = 400
+_LIMIT_S = 3600.0
+_LOOK_EVERY = 3  # ticks of 0.1 s
 
 
 class Tour:
@@ -90,3 +101,48 @@ def _ways_m(simulator: Simulator, poses: list[Pose]) -> list[float]:
         free_space(simulator.apartment.occupied(CELL_M), radius_m), simulator.pose
     )
     return [float(lengths[int(y / CELL_M), int(x / CELL_M)]) for x, y, _ in poses]
+
+
+@dataclass(frozen=True)
+class TourJob:
+    """A tour of a home with a bundle; `seed` draws robot, start and stations."""
+
+    bundle: Path
+    robot: Path
+    world: int
+    seed: int
+    file: Path
+
+
+def remember(job: TourJob) -> int:
+    """Show a robot around, and leave what it remembers in a file; returns the number of places."""
+    bundle, profile = bundles.load(job.bundle), RobotProfile.load(job.robot)
+    simulator = Simulator(Apartment(job.world), profile, job.seed)
+    try:
+        digest = bundle.manifest.graphs["encoder"].sha256
+        with Places.open(job.file, digest, bundle.manifest.latent_size) as places:
+            start = draw_poses(simulator.apartment, profile, 1, job.seed + 1)[0]
+            tour = _Remembering(job.seed, bundle, Memory(places, Relation(bundle)))
+            drive(simulator, Task(start, start, 0.0), tour, _LIMIT_S)
+            return len(places)
+    finally:
+        simulator.close()
+
+
+class _Remembering(Tour):
+    """A tour on which the robot watches."""
+
+    def __init__(self, seed: int, bundle: bundles.Bundle, memory: Memory) -> None:
+        super().__init__(seed)
+        self._view, self._encoder = bundle.manifest.image, Encoder(bundle)
+        self._memory, self._ticks = memory, 0
+
+    def plan(self, now_s: float) -> Plan | None:
+        """As on any tour."""
+        if self._ticks % _LOOK_EVERY == 0:
+            picture = to_model(self._simulator.render(), self._view)
+            reading = self._simulator.odometry()
+            pose = reading.x, reading.y, reading.yaw
+            self._memory.observe(now_s, self._encoder(picture), picture, pose)
+        self._ticks += 1
+        return super().plan(now_s)

@@ -1,0 +1,49 @@
+"""A tour comes near all of a home, and what is remembered of it leads on."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from foresight import bundle
+from foresight.learning import touring
+from foresight.learning.touring import TourJob, remember, stations
+from foresight.memory import Places
+from foresight.robot import RobotProfile
+from foresight.sim.apartment import Apartment
+from foresight.sim.robot import Simulator
+from foresight.sim.tasks import draw_poses
+
+HOMEBOT = Path("config/robots/homebot.yaml")
+
+
+def test_a_station_is_near_wherever_the_robot_can_be() -> None:
+    profile = RobotProfile.load(HOMEBOT)
+    simulator = Simulator(Apartment(3), profile, 0)
+    try:
+        simulator.reset(draw_poses(simulator.apartment, profile, 1, 1)[0])
+        found = stations(simulator, 0)
+        poses = draw_poses(simulator.apartment, profile, 50, 9)
+        reachable = [math.isfinite(m) for m in touring._ways_m(simulator, poses)]
+        for pose, free in zip(poses, reachable, strict=True):
+            if free:
+                assert min(math.dist(pose[:2], s[:2]) for s in found) < 1.7
+    finally:
+        simulator.close()
+
+
+def test_what_is_remembered_of_a_tour_is_connected(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half a minute of a tour, with a model that hardly learned anything."""
+    file = tmp_path / "places.db"
+    monkeypatch.setattr(touring, "_LIMIT_S", 30.0)
+    count = remember(TourJob(exported, HOMEBOT, 0, 3, file))
+    assert count > 1
+    manifest = bundle.load(exported).manifest
+    with Places.open(file, manifest.graphs["encoder"].sha256, manifest.latent_size) as places:
+        assert len(places) == count
+        assert np.isfinite(places.costs_to(int(places.ids[-1])).costs).sum() > 1
