@@ -150,7 +150,7 @@ class MemoryNode(ForesightNode[Parameters]):
     def _open(self, loaded: Bundle) -> Keeper:
         values, manifest = self.values, loaded.manifest
         file = Path(values.file).expanduser() if values.file else default_file(self.get_namespace())
-        relation = Relation(loaded)
+        relation, encoder = Relation(loaded), Encoder(loaded)
         digest = manifest.graphs["encoder"].sha256
         options: dict[str, Any] = {"capacity": values.capacity}
         try:
@@ -162,7 +162,7 @@ class MemoryNode(ForesightNode[Parameters]):
             options["fresh_if_damaged"] = True
             places = Places.open(file, digest, manifest.latent_size, **options)
         stale = len(places.stale())
-        self._encoder = Encoder(loaded) if stale else None
+        self._encoder = encoder if stale else None
         self.health.fact("places to encode anew", stale)
         self.health.fact("providers", ", ".join(relation.providers))
         self.health.fact("file", file)
