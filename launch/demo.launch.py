@@ -15,7 +15,7 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 ROOT = Path(__file__).resolve().parents[1]
-MEMORY = "places.db"
+MEMORY = "memory/places.db"
 SHARED = ("robot", "namespace", "log_level")
 
 
