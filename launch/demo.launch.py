@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
+from launch import LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    Shutdown,
+)
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
 ROOT = Path(__file__).resolve().parents[1]
+MEMORY = "memory/places.db"
 SHARED = ("robot", "namespace", "log_level")
 
 
@@ -54,6 +60,7 @@ def generate_launch_description() -> LaunchDescription:
             DeclareLaunchArgument(
                 "log_level", default_value="info", description="Least level that is logged."
             ),
+            OpaqueFunction(function=_begin_without_memory),
             _included(
                 "simulation",
                 shared | {name: LaunchConfiguration(name) for name in ("world", "seed")},
@@ -62,7 +69,8 @@ def generate_launch_description() -> LaunchDescription:
                 "foresight",
                 shared
                 | {name: LaunchConfiguration(name) for name in ("bundle", "use_composition")}
-                | {"use_sim_time": "true"},
+                | {"use_sim_time": "true"}
+                | {"memory_file": [LaunchConfiguration("results"), f"/{MEMORY}"]},
             ),
             Node(
                 package="foresight_sim",
@@ -85,6 +93,13 @@ def generate_launch_description() -> LaunchDescription:
             ),
         ]
     )
+
+
+def _begin_without_memory(context: LaunchContext) -> None:
+    """What an earlier demonstration remembered shall not help this one."""
+    results = Path(LaunchConfiguration("results").perform(context))
+    for ending in ("-wal", "-shm", ""):
+        (results / f"{MEMORY}{ending}").unlink(missing_ok=True)
 
 
 def _number(name: str, kind: type) -> ParameterValue:

@@ -1,10 +1,10 @@
 """The Foresight stack alone, for a robot whose drivers run already (or for a simulation)."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.conditions import IfCondition, UnlessCondition
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetLaunchConfiguration
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
@@ -15,11 +15,12 @@ FLAGS = ["true", "false"]
 EXECUTABLES = {
     "perception": "foresight_perception",
     "world_model": "foresight_world_model",
+    "memory": "foresight_memory",
     "planning": "foresight_planning",
     "actuation": "foresight_actuation",
     "lifecycle_manager": "foresight_lifecycle",
 }
-"""The package of each; a node has the name of its executable."""
+"""The package of each, in the order of bring-up; a node has the name of its executable."""
 
 
 def _arguments() -> list[DeclareLaunchArgument]:
@@ -47,6 +48,17 @@ def _arguments() -> list[DeclareLaunchArgument]:
             "bundle",
             default_value=str(ROOT / "models" / "apartment"),
             description="Folder of the world model.",
+        ),
+        DeclareLaunchArgument(
+            "memory",
+            default_value="true",
+            choices=FLAGS,
+            description="Remember places, too.",
+        ),
+        DeclareLaunchArgument(
+            "memory_file",
+            default_value="",
+            description="File of the memory; empty: places.db in the user's state folder.",
         ),
         DeclareLaunchArgument(
             "autostart",
@@ -84,7 +96,18 @@ def _check_params_file(context: LaunchContext) -> None:
         )
 
 
-def _process(package: str, executable: str, **which: object) -> Node:
+def _processes(context: LaunchContext) -> list[SetLaunchConfiguration | Node]:
+    """All nodes, each in a process or all in one; without memory, if that is not wanted."""
+    remembers = LaunchConfiguration("memory").perform(context) == "true"
+    nodes = {n: package for n, package in EXECUTABLES.items() if remembers or n != "memory"}
+    managed = SetLaunchConfiguration("managed", ", ".join(list(nodes)[:-1]))
+    if LaunchConfiguration("use_composition").perform(context) == "true":
+        left_out = [] if remembers else ["--without", "memory"]
+        return [managed, _process("foresight_bringup", "stack", left_out)]
+    return [managed, *[_process(package, name, name=name) for name, package in nodes.items()]]
+
+
+def _process(package: str, executable: str, options: Sequence[str] = (), **which: object) -> Node:
     """One node or all of them: they get the same parameters, which are sorted by node."""
     return Node(
         package=package,
@@ -94,7 +117,7 @@ def _process(package: str, executable: str, **which: object) -> Node:
             LaunchConfiguration("params_file"),
             ParameterFile(ROOT / "launch" / "arguments.yaml", allow_substs=True),
         ],
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        arguments=[*options, "--ros-args", "--log-level", LaunchConfiguration("log_level")],
         respawn=LaunchConfiguration("use_respawn"),
         respawn_delay=1.0,
         output="screen",
@@ -103,16 +126,11 @@ def _process(package: str, executable: str, **which: object) -> Node:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """The four nodes and the lifecycle manager, all in one namespace."""
-    composed = LaunchConfiguration("use_composition")
+    """The lifecycle nodes and their manager, all in one namespace."""
     return LaunchDescription(
         [
             *_arguments(),
             OpaqueFunction(function=_check_params_file),
-            _process("foresight_bringup", "stack", condition=IfCondition(composed)),
-            *[
-                _process(package, name, name=name, condition=UnlessCondition(composed))
-                for name, package in EXECUTABLES.items()
-            ],
+            OpaqueFunction(function=_processes),
         ]
     )

@@ -28,7 +28,7 @@ from foresight.bench.show import tables
 from foresight.bench.usage import Meter, node_name
 from foresight.cli import APARTMENT, app
 
-GRAPH = {"perception", "world_model", "planning", "actuation", "lifecycle_manager"}
+GRAPH = {"perception", "world_model", "memory", "planning", "actuation", "lifecycle_manager"}
 BESIDE = {"launch", "sim", "demo_client"}
 
 

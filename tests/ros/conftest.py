@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,9 @@ def _own_domain() -> Iterator[int]:
     with (
         domain_coordinator.domain_id(lambda: next(_candidates) % 100 + 1) as number,
         pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder,
     ):
+        patch.setenv("XDG_STATE_HOME", folder)  # where the memory of a launched robot lies
         patch.setenv("ROS_DOMAIN_ID", str(number))
         yield number
 

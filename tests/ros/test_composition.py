@@ -36,7 +36,7 @@ from passthrough import SPEED
 pytestmark = pytest.mark.timeout(120)
 
 FILE = Path(__file__).parents[2] / "launch" / "foresight.launch.py"
-NODES = ("perception", "world_model", "planning", "actuation", "lifecycle_manager")
+NODES = ("perception", "world_model", "memory", "planning", "actuation", "lifecycle_manager")
 BRING_UP_S = 60.0
 PARAMETERS = """
 /**/planning:

@@ -25,12 +25,14 @@ from rclpy.action import ActionClient
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
+from foresight import bundle
 from foresight.robot import RobotProfile
 from foresight.sim import tasks
 from foresight.sim.apartment import Apartment
 from foresight.sim.robot import Simulator
 from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Status
+from foresight_interfaces.msg import Place, Status
+from foresight_interfaces.srv import Recall, Remember
 from foresight_node.messages import LATCHED
 
 pytestmark = pytest.mark.timeout(180)
@@ -151,6 +153,14 @@ class Robot:
         self.bench.wait_for(future.done, timeout_s)
         return future.result().result
 
+    def ask(self, kind: type, name: str) -> Any:
+        """What memory answers."""
+        client = self.bench.peer.create_client(kind, kind.__name__.lower())
+        self.bench.wait_for(client.service_is_ready)
+        future = client.call_async(kind.Request(name=name))
+        self.bench.wait_for(future.done)
+        return future.result()
+
     def seconds_until(self, condition: Callable[[], bool], timeout_s: float) -> float:
         start = time.monotonic()
         self.bench.wait_for(condition, timeout_s)
@@ -180,6 +190,21 @@ def test_a_goal_is_reached(robot: Robot, pictures: dict[str, Image], task: tasks
     assert 0.5 * task.path_m < result.distance_travelled_m < 3 * task.path_m + 1
     assert robot.feedback and robot.feedback[-1].distance_travelled_m > 0
     robot.bench.wait_for(robot.rests, 3.0)
+
+
+@pytest.mark.launch(fixture=graph)
+def test_it_remembers_where_it_drove(robot: Robot, apartment: Path) -> None:
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    places: list[Place] = robot.bench.collect(Place, "place", LATCHED)
+    robot.bench.wait_for(lambda: len(places) > 2)
+    assert places[-1].confidence > 0.3
+    remembered = robot.ask(Remember, "here")
+    assert remembered.success, remembered.message
+    recalled = robot.ask(Recall, "here")
+    assert recalled.place.node == remembered.node
+    spec = bundle.load(apartment).manifest.image
+    assert (recalled.image.height, recalled.image.width) == (spec.height, spec.width)
+    robot.bench.wait_for(lambda: places[-1].name == "here")
 
 
 @pytest.mark.launch(fixture=graph)

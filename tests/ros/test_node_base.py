@@ -245,6 +245,29 @@ def test_the_worker_keeps_only_the_newest_job(bench: Bench) -> None:
     worker.stop()
 
 
+def test_a_call_of_the_worker_goes_before_the_waiting_job(bench: Bench) -> None:
+    node = bench.start(Plain, file="x")
+    worker = node.start_worker()
+    order: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
+
+    def first() -> None:
+        begun.set()
+        go_on.wait()
+
+    worker.submit(first, lambda _none: None, order.append)
+    assert begun.wait(5.0)
+    worker.submit(lambda: order.append("waiting"), lambda _none: order.append("done"), order.append)
+    assert worker.busy
+    threading.Timer(0.05, go_on.set).start()
+    assert worker.call(lambda: order.append("called") or "answer") == "answer"
+    bench.wait_for(lambda: "done" in order)
+    assert order == ["called", "waiting", "done"]
+    with pytest.raises(ZeroDivisionError):
+        worker.call(lambda: 1 // 0)
+    worker.stop()
+
+
 # --- health
 
 

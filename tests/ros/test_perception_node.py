@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import Bench
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Bool
 
@@ -80,6 +81,23 @@ def test_an_image_becomes_an_observation(
     assert observation.bundle_digest == bundle.load(passthrough).digest
     np.testing.assert_allclose(observation.latent, [0.2, 0.4, 0.8], atol=1e-5)
     np.testing.assert_allclose(observation.proprioception, [0.25, -0.5, 0.0])
+
+
+def test_who_listens_gets_the_view_that_was_encoded(
+    bench: Bench, perception: Any, drivers: Drivers
+) -> None:
+    drivers.drive(perception)
+    drivers.look()
+    bench.wait_for(lambda: drivers.observations)
+    views = bench.collect(Image, "view", qos_profile_sensor_data)
+    bench.wait_for(lambda: perception._views.get_subscription_count())
+    drivers.drive(perception)
+    sent = drivers.look(colour=(51, 102, 204))
+    bench.wait_for(lambda: views)
+    (view,) = views
+    assert (view.header, view.encoding) == (sent.header, "rgb8")
+    assert (view.height, view.width, view.step) == (60, 80, 240)
+    assert bytes(view.data) == bytes((51, 102, 204)) * (60 * 80)
 
 
 def test_a_short_contact_is_told_once(bench: Bench, perception: Any, drivers: Drivers) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import launch_pytest
 import pytest
@@ -36,6 +35,15 @@ def in_a_namespace(domain: int, passthrough: Path, tmp_path: Path) -> LaunchDesc
     parameters = tmp_path / "parameters.yaml"
     parameters.write_text("/**/planning:\n  ros__parameters:\n    replan_period_s: 0.7\n")
     arguments = {"namespace": "robot1", "params_file": parameters, "bundle": passthrough}
+    arguments["memory_file"] = tmp_path / "remembered.db"
+    return LaunchDescription([stack(**arguments), ReadyToTest()])
+
+
+@launch_pytest.fixture(params=["false", "true"], ids=["apart", "composed"])
+def without_memory(
+    domain: int, passthrough: Path, request: pytest.FixtureRequest
+) -> LaunchDescription:
+    arguments = {"bundle": passthrough, "memory": "false", "use_composition": request.param}
     return LaunchDescription([stack(**arguments), ReadyToTest()])
 
 
@@ -64,7 +72,7 @@ def peer(domain: int) -> Iterator[Bench]:
 
 
 @pytest.mark.launch(fixture=in_a_namespace)
-def test_a_namespace_moves_the_whole_robot(peer: Bench) -> None:
+def test_a_namespace_moves_the_whole_robot(peer: Bench, tmp_path: Path) -> None:
     states: list[String] = peer.collect(String, "/robot1/system_state", LATCHED)
     peer.wait_for(lambda: states and states[-1].data == "active", BRING_UP_S)
     client = peer.peer.create_client(GetParameters, "/robot1/planning/get_parameters")
@@ -75,10 +83,22 @@ def test_a_namespace_moves_the_whole_robot(peer: Bench) -> None:
     period, timeout, sim_time = future.result().values
     assert (period.double_value, timeout.double_value) == (0.7, 120.0)
     assert not sim_time.bool_value
-    topics: dict[str, Any] = dict(peer.peer.get_topic_names_and_types())
-    ours = ("plan", "belief", "observation", "heartbeat", "diagnostics", "status", "cmd_vel")
-    assert all(f"/robot1/{topic}" in topics for topic in ours)
-    assert not any(f"/{topic}" in topics for topic in ours)
+    ours = {"plan", "belief", "observation", "view", "place", "aim", "status", "cmd_vel"}
+    ours |= {"heartbeat", "diagnostics"}
+
+    def topics() -> set[str]:
+        return {name for name, _ in peer.peer.get_topic_names_and_types()}
+
+    peer.wait_for(lambda: {f"/robot1/{topic}" for topic in ours} <= topics())
+    assert not {f"/{topic}" for topic in ours} & topics()
+    assert (tmp_path / "remembered.db").exists()
+
+
+@pytest.mark.launch(fixture=without_memory)
+def test_a_robot_drives_without_memory(peer: Bench) -> None:
+    states: list[String] = peer.collect(String, "system_state", LATCHED)
+    peer.wait_for(lambda: states and states[-1].data == "active", BRING_UP_S)
+    assert "memory" not in peer.peer.get_node_names()
 
 
 @pytest.mark.launch(fixture=with_an_altered_bundle)

@@ -42,17 +42,19 @@ class Mapper:
         odometry: Pose,
         where: Where | None,
         now: float | None = None,
+        anew: bool = False,
     ) -> int | None:
         """Remember a view, if it is new.
 
         Args:
             stamp_s: of the view, on any clock. picture: (h, w, 3) uint8, that `latent` encodes.
             where: what the localiser made of this view. now: seconds since 1970.
+            anew: add it though a known place is near, so that it can get a name of its own.
 
         Returns:
             the place that was added, if one was.
         """
-        if where is None or where.apart.min(initial=math.inf) > SPACING:
+        if anew or where is None or where.apart.min(initial=math.inf) > SPACING:
             place = self._places.add(latent, picture, odometry, now)
             self._connect(stamp_s, place, odometry, now)
             if where is not None:

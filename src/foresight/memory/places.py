@@ -198,6 +198,11 @@ class Places:
         """(N,) uint32 of all places, in no order; that of `table`."""
         return self._graph.places["id"][self._graph.alive]
 
+    @property
+    def ways(self) -> int:
+        """How many there are."""
+        return len(self._graph.edges)
+
     def table(self) -> np.ndarray:
         """(N,) `records.PLACE` of all places, a copy."""
         return self._graph.places[self._graph.alive]

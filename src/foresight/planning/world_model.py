@@ -76,6 +76,7 @@ class Relation:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._session = bundle.session("relation", threads)
+        self.providers = self._session.providers
 
     def __call__(self, latent: np.ndarray, other: np.ndarray) -> Compared:
         """How `other` (B, D) lies from `latent` (B, D)."""

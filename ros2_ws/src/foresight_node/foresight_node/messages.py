@@ -8,6 +8,12 @@ import numpy as np
 import numpy.typing as npt
 from builtin_interfaces.msg import Time
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+
+from foresight.bundle import Manifest
+from foresight.perception.image import Rgb
+from foresight_interfaces.msg import Observation
 
 LATEST = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
 """For observation, belief and plan: none may be lost on the way, but only the last one counts."""
@@ -34,3 +40,32 @@ def to_stamp(seconds: float) -> Time:
 def floats(values: npt.ArrayLike) -> array[float]:
     """A float32[] field, flattened row-major; rclpy takes it without looking at every number."""
     return array("f", np.ascontiguousarray(values, dtype=np.float32).tobytes())
+
+
+def fault_of(observation: Observation, manifest: Manifest, digest: str, node: str) -> str:
+    """Why `node`, which runs the bundle of this manifest and digest, cannot take an observation, in
+    one sentence; empty when it can."""
+    if observation.bundle_digest != digest:
+        return (
+            f"observation comes from the bundle {observation.bundle_digest[:12]!r}, but "
+            f"{node} runs {digest[:12]!r}; start all nodes with the same bundle"
+        )
+    sizes = len(observation.latent), len(observation.proprioception)
+    expected = manifest.latent_size, len(manifest.proprioception)
+    if sizes != expected:
+        return (
+            f"observation holds {sizes[0]} latent and {sizes[1]} body numbers, but the bundle "
+            f"says {expected[0]} and {expected[1]}; check its sender"
+        )
+    numbers = np.concatenate([observation.latent, observation.proprioception])
+    if not np.isfinite(numbers).all():
+        return "observation holds a number that is not finite; check its sender"
+    return ""
+
+
+def picture_message(picture: Rgb, header: Header) -> Image:
+    """A picture (h, w, 3) uint8 as a message."""
+    height, width = picture.shape[:2]
+    message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    message.data = array("B", picture.tobytes())
+    return message

@@ -26,6 +26,7 @@ class Worker:
         self._node = node
         self._changed = threading.Condition()
         self._waiting: _Job | None = None
+        self._called: deque[Callable[[], None]] = deque()
         self._stopping = False
         self._finished: deque[tuple[Callable[[Any], None], Any]] = deque()
         self._guard = node.create_guard_condition(self._hand_back)
@@ -47,7 +48,10 @@ class Worker:
         return replaced
 
     def call(self, job: Callable[[], R]) -> R:
-        """Run `job` on the worker while nothing else is there to do, and wait for it."""
+        """Run `job` after the running one and before the waiting one, and wait for it.
+
+        What the job raises is raised here.
+        """
         answer: Future[R] = Future()
 
         def run() -> None:
@@ -56,8 +60,15 @@ class Worker:
             except Exception as error:  # raised again where it is waited for
                 answer.set_exception(error)
 
-        self.submit(run, lambda _none: None, lambda _error: None)
+        with self._changed:
+            self._called.append(run)
+            self._changed.notify()
         return answer.result()
+
+    @property
+    def busy(self) -> bool:
+        """Whether a job waits for the running one."""
+        return self._waiting is not None
 
     def stop(self) -> None:
         """Finish the running job, drop the waiting one and every result; returns when done."""
@@ -71,15 +82,23 @@ class Worker:
     def _run(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._waiting is not None or self._stopping)
-                if self._waiting is None:
-                    return
-                (job, done, failed), self._waiting = self._waiting, None
+                self._changed.wait_for(self._is_wanted)
+                called = self._called.popleft() if self._called else None
+                if called is None:
+                    if self._waiting is None:
+                        return
+                    (job, done, failed), self._waiting = self._waiting, None
+            if called is not None:
+                called()
+                continue
             try:
                 self._finished.append((done, job()))
             except Exception as error:  # a job may fail in any way; its owner decides what then
                 self._finished.append((failed, error))
             self._guard.trigger()
+
+    def _is_wanted(self) -> bool:
+        return bool(self._called) or self._waiting is not None or self._stopping
 
     def _hand_back(self) -> None:
         while self._finished:

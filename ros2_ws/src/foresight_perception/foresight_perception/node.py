@@ -1,4 +1,4 @@
-"""Images and proprioception in, observations out."""
+"""Images and proprioception in, observations out; and the view that each was made of."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from foresight.perception.image import ImageError, Rgb
 from foresight.robot import RobotProfile
 from foresight_interfaces.msg import Observation
 from foresight_node import ForesightNode, parameter, run
-from foresight_node.messages import LATEST, floats, seconds
+from foresight_node.messages import LATEST, floats, picture_message, seconds
 from foresight_perception.body import Body, BodyError
 
 CLOCK_TOLERANCE_S = 0.1
@@ -70,6 +70,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self._encoder.providers))
         self._publisher = self.advertise(Observation, "observation", LATEST)
+        self._views = self.advertise(Image, "view", qos_profile_sensor_data)
         self._worker = self.start_worker()
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
@@ -121,13 +122,14 @@ class PerceptionNode(ForesightNode[Parameters]):
         observation.proprioception = floats([body[field] for field in self._fields])
         view = self._view
 
-        def encode() -> float:
+        def encode() -> tuple[Rgb, float]:
             start = time.perf_counter()
-            observation.latent = floats(self._encoder(view(decode())))
-            return time.perf_counter() - start
+            picture = view(decode())
+            observation.latent = floats(self._encoder(picture))
+            return picture, time.perf_counter() - start
 
-        def send(took_s: float) -> None:
-            self._send(observation, mark, took_s)
+        def send(seen: tuple[Rgb, float]) -> None:
+            self._send(observation, mark, *seen)
 
         if self._worker.submit(encode, send, self._on_error):
             self.health.count("images dropped: encoder busy")
@@ -154,9 +156,11 @@ class PerceptionNode(ForesightNode[Parameters]):
             return stamp_s > self._last_stamp_s
         return False
 
-    def _send(self, observation: Observation, mark: int, took_s: float) -> None:
+    def _send(self, observation: Observation, mark: int, picture: Rgb, took_s: float) -> None:
         if not self.active:
             return
+        if self._views.get_subscription_count():
+            self._views.publish(picture_message(picture, observation.header))
         self._publisher.publish(observation)
         self._body.told(mark)
         self.health.event("observations")

@@ -20,7 +20,7 @@ from foresight.planning import BeliefTracker, Imagined
 from foresight_interfaces.msg import Belief, ExecutedAction, Imagination, Observation, Plan
 from foresight_interfaces.srv import Imagine
 from foresight_node import ERROR, ForesightNode, parameter, run
-from foresight_node.messages import LATEST, floats, seconds, to_stamp
+from foresight_node.messages import LATEST, fault_of, floats, seconds, to_stamp
 
 MAX_STEPS = 64
 """Longest action sequence that the service imagine answers."""
@@ -93,7 +93,7 @@ class WorldModelNode(ForesightNode[Parameters]):
         self._tracker.add_command(seconds(action.header.stamp), *numbers)
 
     def _on_observation(self, observation: Observation) -> None:
-        fault = self._fault(observation)
+        fault = fault_of(observation, self._manifest, self._digest, "world_model")
         if fault:
             self.health.problem("observation", fault, ERROR)
             return
@@ -118,24 +118,6 @@ class WorldModelNode(ForesightNode[Parameters]):
             )
         )
         self._tell_surprise(belief)
-
-    def _fault(self, observation: Observation) -> str:
-        if observation.bundle_digest != self._digest:
-            return (
-                f"observation comes from the bundle {observation.bundle_digest[:12]!r}, but "
-                f"world_model runs {self._digest[:12]!r}; start all nodes with the same bundle"
-            )
-        sizes = len(observation.latent), len(observation.proprioception)
-        expected = self._manifest.latent_size, len(self._manifest.proprioception)
-        if sizes != expected:
-            return (
-                f"observation holds {sizes[0]} latent and {sizes[1]} body numbers, but the bundle "
-                f"says {expected[0]} and {expected[1]}; check its sender"
-            )
-        numbers = np.concatenate([observation.latent, observation.proprioception])
-        if not np.isfinite(numbers).all():
-            return "observation holds a number that is not finite; check its sender"
-        return ""
 
     def _tell_surprise(self, belief: TrackedBelief) -> None:
         self.health.event("beliefs")

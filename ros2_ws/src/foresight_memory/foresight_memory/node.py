@@ -1,0 +1,424 @@
+"""Observations in; where the robot is, what it remembers, and the way to it out."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from nav_msgs.msg import Odometry
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from unique_identifier_msgs.msg import UUID
+
+from foresight import bundle
+from foresight.bundle import PROVIDERS, Bundle, Runtime
+from foresight.memory import CAPACITY, Places, PlacesError
+from foresight.memory.file import DamagedError
+from foresight.perception import image
+from foresight.perception.encoder import Encoder
+from foresight.perception.image import ImageError, Rgb
+from foresight.planning.guide import Aim as GuideAim
+from foresight.planning.world_model import Relation
+from foresight_interfaces.msg import Aim, Belief, Observation, Place
+from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
+from foresight_memory.keeper import Here, Keeper, View
+from foresight_memory.track import Track, TrackError
+from foresight_node import ERROR, ForesightNode, parameter, run
+from foresight_node.messages import (
+    LATCHED,
+    LATEST,
+    fault_of,
+    floats,
+    picture_message,
+    seconds,
+    to_stamp,
+)
+
+VIEWS_KEPT = 8
+STAMP_JITTER_S = 0.02
+"""Observations come at the camera's rate, not exactly: a period just short of the asked will do."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    bundle: str = parameter("", "Folder of the world model.", required=True)
+    provider: str = parameter(
+        "auto",
+        "Where graphs run: the fastest there is (auto), or this one or not at all.",
+        choices=("auto", *PROVIDERS),
+    )
+    half: bool = parameter(False, "Let TensorRT compute in half precision.")
+    file: str = parameter(
+        "", "File of the memory; empty: places.db in the user's state folder, by namespace."
+    )
+    fresh_if_damaged: bool = parameter(
+        False, "Move a file that cannot be used aside and begin an empty one."
+    )
+    capacity: int = parameter(CAPACITY, "Places kept at most.", minimum=2, maximum=1_000_000)
+    rate_hz: float = parameter(
+        4.0, "Observations taken in at most, Hz.", minimum=0.5, maximum=60.0, live=True
+    )
+    learn: bool = parameter(True, "Remember new places and ways.", live=True)
+    observation_max_age_s: float = parameter(
+        2.0, "Oldest observation that remember names, s.", minimum=0.1, maximum=60.0, live=True
+    )
+    odom_max_age_s: float = parameter(
+        0.5, "Largest gap between odometry and an observation, s.", minimum=0.01, maximum=10.0
+    )
+
+
+class Observed(NamedTuple):
+    """What the worker made of an observation."""
+
+    here: Here | None
+    aim: GuideAim | None
+    fault: str
+    places: int
+    ways: int
+    took_s: float
+
+
+class MemoryNode(ForesightNode[Parameters]):
+    """Sends one place, and while it guides one aim, for each observation that it takes in.
+
+    Only the worker touches what is remembered. A fault in here never ends the node, for without it
+    the robot could not even drive to pictures.
+    """
+
+    def __init__(self, **options: object) -> None:
+        super().__init__("memory", Parameters, **options)
+        self._keeper: Keeper | None = None
+
+    def configure(self) -> None:
+        values = self.values
+        self._keeper = None
+        runtime = Runtime(values.provider, values.half, self.get_logger().info)
+        loaded = bundle.load(values.bundle, runtime)
+        self._manifest, self._digest = loaded.manifest, loaded.digest
+        self._track = Track(values.odom_max_age_s)
+        self._frame = "odom"
+        self._views: deque[tuple[tuple[int, int], Rgb]] = deque(maxlen=VIEWS_KEPT)
+        self._unpaired: Observation | None = None
+        self._taken_s = -math.inf
+        self._surprise = 0.0
+        self._guided: UUID | None = None
+        self._worker = self.start_worker()
+        self._keeper = self._worker.call(lambda: self._open(loaded))
+        self.health.fact("bundle", loaded.digest)
+        self._places = self.advertise(Place, "place", LATCHED)
+        self._aims = self.advertise(Aim, "aim", LATEST)
+        self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
+        self.listen(Image, "view", self._on_view, qos_profile_sensor_data)
+        self.listen(Observation, "observation", self._on_observation, LATEST)
+        self.listen(Belief, "belief", self._on_belief, LATEST)
+        self.every(1.0, self._look_after)
+        for kind, answer in (
+            (Remember, self._remember),
+            (Recall, self._recall),
+            (Forget, self._forget),
+            (Route, self._route),
+            (Guide, self._lead),
+        ):
+            self._serve(kind, answer)
+
+    def deactivate(self) -> None:
+        if self._keeper is None:
+            return
+        self._guided = self._unpaired = None
+        keeper = self._keeper
+        self._worker.call(keeper.leave)
+        try:
+            keeper.places.flush()
+        except PlacesError as error:  # no reason to refuse to stop
+            self.get_logger().error(str(error))
+
+    def cleanup(self) -> None:
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            self._worker.call(keeper.places.close)
+
+    def _open(self, loaded: Bundle) -> Keeper:
+        values, manifest = self.values, loaded.manifest
+        file = Path(values.file).expanduser() if values.file else default_file(self.get_namespace())
+        relation, encoder = Relation(loaded), Encoder(loaded)
+        digest = manifest.graphs["encoder"].sha256
+        options: dict[str, Any] = {"capacity": values.capacity}
+        try:
+            places = Places.open(file, digest, manifest.latent_size, **options)
+        except DamagedError as error:
+            if not values.fresh_if_damaged:
+                raise
+            self.get_logger().warning(f"{error}; moved aside, and an empty one was begun")
+            options["fresh_if_damaged"] = True
+            places = Places.open(file, digest, manifest.latent_size, **options)
+        stale = len(places.stale())
+        self._encoder = encoder if stale else None
+        self.health.fact("places to encode anew", stale)
+        self.health.fact("providers", ", ".join(relation.providers))
+        self.health.fact("file", file)
+        self._tell_size(len(places), places.ways)
+        return Keeper(places, relation, digest)
+
+    # --- what comes in
+
+    def _on_odometry(self, odometry: Odometry) -> None:
+        self._frame = odometry.header.frame_id or self._frame
+        at, turn = odometry.pose.pose.position, odometry.pose.pose.orientation
+        yaw = 2 * math.atan2(turn.z, turn.w)
+        try:
+            anew = self._track.add(seconds(odometry.header.stamp), (at.x, at.y, yaw))
+        except TrackError as error:
+            self.health.problem("odom", str(error))
+            return
+        if anew and self._keeper is not None:
+            self.get_logger().info("odometry began anew; so does finding out where the robot is")
+            self._worker.call(self._keeper.begin_session)
+
+    def _on_belief(self, belief: Belief) -> None:
+        if belief.bundle_digest == self._digest and math.isfinite(belief.surprise):
+            self._surprise = max(self._surprise, belief.surprise)
+
+    def _on_view(self, message: Image) -> None:
+        try:
+            picture = self._picture(message)
+        except ImageError as error:
+            self.health.problem("view", f"view: {error}")
+            return
+        stamp = message.header.stamp
+        self._views.append(((stamp.sec, stamp.nanosec), picture))
+        if self._unpaired is not None and self._unpaired.header.stamp == stamp:
+            self._take(self._unpaired, picture)
+
+    def _picture(self, message: Image) -> Rgb:
+        args = message.data, message.width, message.height, message.step, message.encoding
+        return image.to_model(image.decode(*args), self._manifest.image)
+
+    def _on_observation(self, observation: Observation) -> None:
+        fault = fault_of(observation, self._manifest, self._digest, "memory")
+        if fault:
+            self.health.problem("observation", fault, ERROR)
+            return
+        since_s = seconds(observation.header.stamp) - self._taken_s
+        if 0 <= since_s < 1 / self.values.rate_hz - STAMP_JITTER_S:
+            return
+        if self._unpaired is not None:
+            self.health.count("observations without view")
+            self._take(self._unpaired, None)
+        stamp = observation.header.stamp
+        key = stamp.sec, stamp.nanosec
+        picture = next((picture for other, picture in self._views if other == key), None)
+        self._taken_s = seconds(stamp)
+        self._unpaired = observation
+        if picture is not None:
+            self._take(observation, picture)  # else its view is on its way
+
+    def _take(self, observation: Observation, picture: Rgb | None) -> None:
+        """Have the worker look at an observation; the newest wins."""
+        self._unpaired = None
+        keeper, header, learn = self._keeper, observation.header, self.values.learn
+        if keeper is None:
+            return
+        stamp_s = seconds(header.stamp)
+        try:
+            pose = self._track.at(stamp_s)
+        except TrackError as error:
+            self.health.problem("odom", str(error))
+            return
+        latent = np.asarray(observation.latent, np.float32)
+        view = View(stamp_s, latent, picture, pose, self._surprise)
+        self._surprise = 0.0
+        guided = self._guided
+        replaced = self._worker.submit(
+            lambda: _observe(keeper, view, learn),
+            lambda observed: self._on_observed(header, guided, observed),
+            self._on_failed,
+        )
+        if replaced and self._encoder is None:
+            self.health.count("observations dropped: memory busy")
+
+    # --- what goes out
+
+    def _on_observed(self, header: Header, guided: UUID | None, observed: Observed) -> None:
+        if not self.active:
+            return
+        self.health.event("observations")
+        self.health.latency("localise", observed.took_s)
+        self._tell_size(observed.places, observed.ways)
+        if observed.fault:
+            self.health.problem("memory", observed.fault)
+        if observed.here is not None:
+            self.health.fact("confidence", f"{observed.here.confidence:.2f}")
+            self._places.publish(self._place(observed.here, header.stamp))
+        if observed.aim is not None and guided is not None and guided is self._guided:
+            self._aims.publish(self._aim(observed.aim, header, guided))
+            self.health.fact("guidance", _told(observed.aim))
+        self._embed_when_idle()
+
+    def _on_failed(self, error: Exception) -> None:
+        text = str(error)
+        if not isinstance(error, ValueError | OSError):
+            text = f"remembering failed: {type(error).__name__}: {error}"
+            self.get_logger().error("".join(traceback.format_exception(error)))
+        self.health.problem("memory", text, ERROR)
+
+    def _place(self, here: Here, stamp: Time) -> Place:
+        place = Place(name=here.name, node=here.place, confidence=min(here.confidence, 1.0))
+        place.header.stamp, place.header.frame_id = stamp, self._frame
+        x, y, yaw = here.pose
+        pose = place.pose_hint
+        pose.position.x, pose.position.y = x, y
+        pose.orientation.z, pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
+        return place
+
+    def _aim(self, aim: GuideAim, header: Header, guided: UUID) -> Aim:
+        message = Aim(header=header, goal_id=guided, final=aim.final, bundle_digest=self._digest)
+        message.expected_s = float(aim.expected_s) if math.isfinite(aim.expected_s) else -1.0
+        message.place = aim.place or 0
+        if aim.latent is not None:
+            message.latent = floats(aim.latent)
+        return message
+
+    def _tell_size(self, places: int, ways: int) -> None:
+        self.health.fact("places", places)
+        self.health.fact("ways", ways)
+
+    def _look_after(self) -> None:
+        self._embed_when_idle()
+        error = self._keeper.places.error if self._keeper is not None else None
+        self.health.fact("write error", error or "none")
+        if error:
+            self.health.problem("file", error, ERROR)
+
+    # --- another encoder, while nothing else is to be done
+
+    def _embed_when_idle(self) -> None:
+        if self._encoder is not None and self.active and not self._worker.busy:
+            self._worker.submit(self._embed, self._on_embedded, self._on_embedding_failed)
+
+    def _embed(self) -> int:
+        keeper, encoder = self._keeper, self._encoder
+        if keeper is None or encoder is None:
+            return 0
+
+        def encode(pictures: np.ndarray) -> np.ndarray:
+            spec = self._manifest.image
+            return np.stack([encoder(image.to_model(picture, spec)) for picture in pictures])
+
+        return keeper.re_embed(encode)
+
+    def _on_embedded(self, left: int) -> None:
+        self.health.fact("places to encode anew", left)
+        if not left:
+            self._encoder = None
+        self._embed_when_idle()
+
+    def _on_embedding_failed(self, error: Exception) -> None:
+        self._encoder = None  # it would fail again
+        self._on_failed(error)
+
+    # --- services
+
+    def _serve(self, kind: type, answer: Callable[[Keeper, Any, Any], None]) -> None:
+        """A service whose `answer` runs on the worker, and whose errors are told in `message`."""
+
+        def callback(request: Any, response: Any) -> Any:
+            keeper = self._keeper
+            try:
+                if keeper is None or not self.active:
+                    raise PlacesError("memory is not active; activate it first")
+                self._worker.call(lambda: answer(keeper, request, response))
+                response.success = True
+            except PlacesError as error:
+                response.message = str(error)
+            except Exception as error:
+                self._on_failed(error)
+                response.message = f"memory failed: {type(error).__name__}: {error}"
+            return response
+
+        service = self.create_service(kind, kind.__name__.lower(), callback)
+        self.release_later(lambda: self.destroy_service(service))
+
+    def _remember(self, keeper: Keeper, request: Any, response: Any) -> None:
+        max_age_s = self.values.observation_max_age_s
+        response.node = keeper.remember(request.name, self.now_s(), max_age_s)
+
+    def _recall(self, keeper: Keeper, request: Any, response: Any) -> None:
+        here, picture = keeper.recall(request.name)
+        response.place = self._place(here, to_stamp(here.first_seen))
+        response.place.name = request.name
+        response.image = picture_message(picture, Header(stamp=response.place.header.stamp))
+
+    def _forget(self, keeper: Keeper, request: Any, _response: Any) -> None:
+        keeper.forget(request.name)
+
+    def _route(self, keeper: Keeper, request: Any, response: Any) -> None:
+        route = keeper.route(request.name)
+        response.nodes, response.expected_s = route.places, route.expected_s
+
+    def _lead(self, keeper: Keeper, request: Any, _response: Any) -> None:
+        if request.start:
+            keeper.lead(self._goal(request))
+            self._guided = request.goal_id
+        elif self._guided is not None and bytes(self._guided.uuid) == bytes(request.goal_id.uuid):
+            keeper.leave()
+            self._guided = None
+        self.health.fact("guidance", "on" if self._guided is not None else "off")
+
+    def _goal(self, request: Any) -> str | np.ndarray:
+        """Raises PlacesError."""
+        if bool(request.name) == bool(len(request.latent)):
+            raise PlacesError("give either a name or a latent")
+        if request.name:
+            return str(request.name)
+        if request.bundle_digest != self._digest:
+            raise PlacesError(
+                f"the latent comes from the bundle {request.bundle_digest[:12]!r}, but memory "
+                f"runs {self._digest[:12]!r}; start all nodes with the same bundle"
+            )
+        latent = np.asarray(request.latent, np.float32)
+        if latent.shape != (self._manifest.latent_size,) or not np.isfinite(latent).all():
+            raise PlacesError(
+                f"the latent holds {len(latent)} numbers; give {self._manifest.latent_size}, all "
+                f"finite"
+            )
+        return latent
+
+
+def default_file(namespace: str) -> Path:
+    """Where a robot's memory lies when no file is given."""
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "foresight" / namespace.strip("/") / "places.db"
+
+
+def _observe(keeper: Keeper, view: View, learn: bool) -> Observed:
+    """On the worker."""
+    start = time.perf_counter()
+    aim, fault = None, ""
+    try:
+        aim = keeper.observe(view)
+        if learn:
+            keeper.learn()
+    except PlacesError as error:
+        fault = str(error)
+    took_s = time.perf_counter() - start
+    return Observed(keeper.here(), aim, fault, len(keeper.places), keeper.places.ways, took_s)
+
+
+def _told(aim: GuideAim) -> str:
+    goal = "to the goal" if aim.final else f"to place {aim.place}"
+    found = "looking around" if aim.latent is None else goal
+    return f"{found} ({aim.reason})" if aim.reason else found
+
+
+def main() -> int:
+    return run(MemoryNode)

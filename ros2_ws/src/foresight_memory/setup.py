@@ -1,0 +1,20 @@
+from setuptools import find_packages, setup
+
+package_name = "foresight_memory"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
+        (f"share/{package_name}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="Foresight developers",
+    maintainer_email="developers@foresight.example",
+    description="The memory node of Foresight.",
+    license="Apache-2.0",
+    entry_points={"console_scripts": ["memory = foresight_memory.node:main"]},
+)
