@@ -129,10 +129,10 @@ def test_plans_are_made_around_the_scan_of_the_beliefs_time(
         scan = LaserScan(angle_increment=math.pi / 2, ranges=[metres, math.inf, math.nan, 0.0])
         scan.header.stamp = to_stamp(stamp_s)
         scans.publish(scan)
-    bench.wait_for(lambda: len(planning._scans) == 2)
-    np.testing.assert_allclose(planning._obstacles_at(10.02), [[2.0, 0.0]], atol=1e-6)
-    np.testing.assert_allclose(planning._obstacles_at(10.25), [[1.0, 0.0]], atol=1e-6)
-    assert planning._obstacles_at(11.0) is None
+    bench.wait_for(lambda: len(planning.senses.scans) == 2)
+    np.testing.assert_allclose(planning.senses.obstacles_at(10.02), [[2.0, 0.0]], atol=1e-6)
+    np.testing.assert_allclose(planning.senses.obstacles_at(10.25), [[1.0, 0.0]], atol=1e-6)
+    assert planning.senses.obstacles_at(11.0) is None
 
 
 def test_the_distance_driven_comes_from_odometry(bench: Bench, client: Client) -> None:
@@ -255,7 +255,7 @@ def test_a_fault_in_the_planner_is_told(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("no such thing")
 
-    monkeypatch.setattr(planning._navigator, "update", fail)
+    monkeypatch.setattr(planning.helm.navigator, "update", fail)
     client.keep_believing()
     answer = client.result(client.send(picture()))
     check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, "ZeroDivisionError")
