@@ -6,6 +6,7 @@ import math
 import time
 
 import numpy as np
+from rclpy.action.server import ServerGoalHandle
 from sensor_msgs.msg import LaserScan
 
 from foresight.planning.explorer import (
@@ -15,7 +16,7 @@ from foresight.planning.explorer import (
     check_bounds,
 )
 from foresight_interfaces.action import Explore
-from foresight_planning.pursuit import Code, Ending, Pursuit
+from foresight_planning.pursuit import Code, Ending, Host, Pursuit
 from foresight_planning.senses import Pulse
 
 PERIOD_S = 0.1
@@ -31,6 +32,14 @@ class Exploration(Pursuit):
 
     ACTION, NAME = Explore, "explore"
 
+    def __init__(self, host: Host, handle: ServerGoalHandle) -> None:
+        super().__init__(host, handle)
+        self._explorer: Explorer | None = None
+        self._layout: _Layout | None = None
+        self._scanned = Pulse()
+        self._told_presses = host.senses.presses
+        self._reason = "waiting for scan and odometry"
+
     def fault(self) -> str:
         if not self.host.values.use_scan:
             return "exploring needs a scanner, but planning's parameter use_scan is false"
@@ -39,13 +48,6 @@ class Exploration(Pursuit):
         except ValueError as error:
             return str(error)
         return ""
-
-    def begin(self) -> None:
-        self._explorer: Explorer | None = None
-        self._layout: _Layout | None = None
-        self._scanned = Pulse()
-        self._told_presses = self.host.senses.presses
-        self._reason = "waiting for scan and odometry"
 
     def trouble(self, now_s: float) -> Ending | None:
         limit_s, allowed_s = self.handle.request.time_limit_s, self.host.values.sensor_timeout_s

@@ -68,8 +68,6 @@ class Navigation(Pursuit):
         return f"timeout_s is {self._timeout_s}; give seconds, or 0 for the default"
 
     def trouble(self, now_s: float) -> Ending | None:
-        if self._guidance is not None:
-            self._guidance.ask()
         limit_s = self.host.values.belief_timeout_s
         silent_s = self.host.senses.belief.age_s(now_s, limit_s, self.began)
         if silent_s > limit_s:
@@ -85,6 +83,8 @@ class Navigation(Pursuit):
         return self.want_of_guidance(now_s)
 
     def on_belief(self, belief: Belief, stamp_s: float) -> None:
+        if self._guidance is not None:
+            self._guidance.ask()
         if not self.is_due(stamp_s, self.host.values.replan_period_s):
             return
         heading = self._heading = self.heading(self.host.now_s())
@@ -180,9 +180,12 @@ class ToImage(Navigation):
 
     ACTION, NAME = NavigateToImage, "navigate_to_image"
 
-    def begin(self) -> None:
+    def __init__(self, host: Host, handle: ServerGoalHandle) -> None:
+        super().__init__(host, handle)
         self._goal: np.ndarray | None = None
         self._looking_since_s: float | None = None
+
+    def begin(self) -> None:
         picture, host = self.handle.request.image, self.host
         host.worker.submit(
             lambda: host.helm.encode(picture),

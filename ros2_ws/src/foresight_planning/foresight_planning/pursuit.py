@@ -96,7 +96,6 @@ class Pursuit:
 
     def begin(self) -> None:
         """Start; what takes time goes to the worker."""
-        raise NotImplementedError
 
     def trouble(self, now_s: float) -> Ending | None:
         """What of its own ends it now, if anything does: silence, or time."""
