@@ -136,8 +136,9 @@ class Navigation(Pursuit):
             host.health.count("beliefs dropped: planner busy")
 
     def _on_step(self, stamp_s: float, step: NavigationStep) -> None:
-        if not self.host.is_driving(self):
-            return
+        heading = self._heading
+        if not self.host.is_driving(self) or heading is None or heading.latent is None:
+            return  # it has ended, or there is nothing to drive to any more
         self._step, self._afresh = step, False
         left = f"{step.eta_s:.1f} s from the goal by the learned distance"
         if step.status == Status.REACHED:
