@@ -22,7 +22,7 @@ from foresight.learning.driving import drive
 from foresight.learning.exploration import Exploring, measure
 from foresight.planning.coverage import Coverage, blind_m
 from foresight.planning.explorer import ExplorationStatus, ExplorationStep, Explorer
-from foresight.planning.pursuit import follow, turn
+from foresight.planning.pursuit import follow, look_around, turn
 from foresight.planning.terrain import TERRAIN_M, Terrain
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment
@@ -464,6 +464,12 @@ def test_what_lies_behind_is_turned_to_first() -> None:
     actions = follow(way, np.array([0.0, 0.0, 0.1]), LIMITS, 0.5, 8)
     assert actions[0, 0] == 0.0
     assert abs(actions[0, 1]) > 1.0
+
+
+def test_looking_around_turns_slowly_and_does_not_drive() -> None:
+    actions = look_around(LIMITS, 4)
+    assert actions.shape == (4, 2) and not actions[:, 0].any()
+    assert (actions[:, 1] > 0.1).all() and (actions[:, 1] < 0.5 * LIMITS.angular_max_radps).all()
 
 
 def test_a_turn_ends_at_its_angle() -> None:

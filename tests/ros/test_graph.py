@@ -30,10 +30,10 @@ from foresight.robot import RobotProfile
 from foresight.sim import tasks
 from foresight.sim.apartment import Apartment
 from foresight.sim.robot import Simulator
-from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Place, Status
+from foresight_interfaces.action import Explore, NavigateToImage
+from foresight_interfaces.msg import Place, Plan, Status
 from foresight_interfaces.srv import Recall, Remember
-from foresight_node.messages import LATCHED
+from foresight_node.messages import LATCHED, LATEST
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -41,6 +41,8 @@ Result = NavigateToImage.Result
 LAUNCH = Path(__file__).parents[2] / "launch"
 BRING_UP_S = 60.0
 DRIVE_S = 60.0
+EXPLORE_S, RADIUS_M = 18.0, 1.5
+"""Of the time the explorer keeps eight seconds and more for the way back."""
 MOVING_MPS = 0.05
 AT_REST = 0.01
 """m/s and rad/s."""
@@ -106,13 +108,16 @@ class Robot:
     def __init__(self, domain: int) -> None:
         self.bench = Bench(domain)
         self.client = ActionClient(self.bench.peer, NavigateToImage, "navigate_to_image")
+        self.explore_client = ActionClient(self.bench.peer, Explore, "explore")
+        self.plans: list[Plan] = self.bench.collect(Plan, "plan", LATEST)
         self.states: list[String] = self.bench.collect(String, "system_state", LATCHED)
         self.statuses: list[Status] = self.bench.collect(Status, "status", LATCHED)
         self.truth: list[Odometry] = self.bench.collect(Odometry, "ground_truth")
-        self.feedback: list[NavigateToImage.Feedback] = []
+        self.feedback: list[Any] = []
 
     def close(self) -> None:
         self.client.destroy()
+        self.explore_client.destroy()
         self.bench.close()
 
     @property
@@ -137,12 +142,20 @@ class Robot:
         return abs(twist.linear.x) < AT_REST and abs(twist.angular.z) < AT_REST
 
     def send(self, picture: Image) -> Any:
-        """A goal's handle; the goal is accepted."""
-        self.bench.wait_for(self.client.server_is_ready)
+        """A goal image's handle; the goal is accepted."""
+        return self._ask(self.client, NavigateToImage.Goal(image=picture, timeout_s=DRIVE_S))
+
+    def explore(self, time_limit_s: float, radius_m: float) -> Any:
+        """An exploration's handle; the goal is accepted."""
+        goal = Explore.Goal(time_limit_s=time_limit_s, radius_m=radius_m)
+        return self._ask(self.explore_client, goal)
+
+    def _ask(self, client: ActionClient, goal: Any) -> Any:
+        self.bench.wait_for(client.server_is_ready)
         self.feedback.clear()
-        future = self.client.send_goal_async(
-            NavigateToImage.Goal(image=picture, timeout_s=DRIVE_S),
-            feedback_callback=lambda message: self.feedback.append(message.feedback),
+        self.plans.clear()
+        future = client.send_goal_async(
+            goal, feedback_callback=lambda message: self.feedback.append(message.feedback)
         )
         self.bench.wait_for(future.done)
         assert future.result().accepted
@@ -213,6 +226,40 @@ def test_a_cancelled_goal_leaves_the_robot_at_rest(
 ) -> None:
     robot.bench.wait_for(robot.is_active, BRING_UP_S)
     handle = robot.send(pictures["start"])
+    robot.bench.wait_for(robot.moves, 20.0)
+    handle.cancel_goal_async()
+    assert robot.result(handle, 5.0).code == Result.CANCELLED
+    robot.bench.wait_for(robot.rests, 3.0)
+    robot.bench.wait_for(lambda: robot.statuses[-1].state == Status.HOLDING)
+
+
+@pytest.mark.launch(fixture=graph)
+def test_exploring_comes_to_an_end(robot: Robot, homebot: Path) -> None:
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    robot.bench.wait_for(lambda: robot.truth)
+    x, y, _ = robot.pose
+    robot.truth.clear()
+    handle = robot.explore(EXPLORE_S, RADIUS_M)
+    result = robot.result(handle, EXPLORE_S + 10)
+    assert result.code == Explore.Result.COMPLETED, result.message
+    assert result.elapsed_s < EXPLORE_S + 1 and result.distance_travelled_m > 0.3
+    assert robot.feedback and 0.0 < robot.feedback[-1].surprise < 2.0
+    limits = RobotProfile.load(homebot).limits
+    plans = [plan for plan in robot.plans if len(plan.linear)]
+    assert len(plans) > 50 and all(plan.goal_id == handle.goal_id for plan in plans)
+    linear, angular = (np.array([getattr(p, n) for p in plans]) for n in ("linear", "angular"))
+    assert limits.linear_min_mps <= linear.min() and linear.max() <= limits.linear_max_mps
+    assert np.abs(angular).max() <= limits.angular_max_radps
+    at = [message.pose.pose.position for message in robot.truth]
+    assert max(math.hypot(p.x - x, p.y - y) for p in at) < RADIUS_M + 0.1
+    robot.bench.wait_for(robot.rests, 3.0)
+
+
+@pytest.mark.launch(fixture=graph)
+def test_a_cancelled_exploration_leaves_the_robot_at_rest(robot: Robot) -> None:
+    robot.bench.wait_for(robot.is_active, BRING_UP_S)
+    robot.bench.wait_for(lambda: robot.truth)
+    handle = robot.explore(DRIVE_S, 0.0)
     robot.bench.wait_for(robot.moves, 20.0)
     handle.cancel_goal_async()
     assert robot.result(handle, 5.0).code == Result.CANCELLED

@@ -15,11 +15,16 @@ from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, LaserScan
+from std_msgs.msg import Bool
 
 from foresight import bundle
-from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Belief, Plan, Status
+from foresight.planning.explorer import Explorer
+from foresight.robot import RobotProfile
+from foresight_interfaces.action import Explore, NavigateToImage, NavigateToPlace
+from foresight_interfaces.msg import Aim, Belief, Plan, Status
+from foresight_interfaces.srv import Guide
 from foresight_node.messages import LATCHED, LATEST, to_stamp
+from foresight_planning import navigation
 from foresight_planning.node import PlanningNode
 from passthrough import HORIZON, SPEED
 
@@ -39,20 +44,31 @@ def picture(colour: tuple[float, float, float] = THERE, width: int = 320, height
 class Client:
     """Sends goals, and the beliefs that a robot would have."""
 
+    KINDS = {
+        NavigateToImage: "navigate_to_image",
+        NavigateToPlace: "navigate_to_place",
+        Explore: "explore",
+    }
+
     def __init__(self, bench: Bench, digest: str) -> None:
         self.bench, self.digest = bench, digest
-        self.actions = ActionClient(bench.peer, NavigateToImage, "navigate_to_image")
+        self.actions = {kind: ActionClient(bench.peer, kind, n) for kind, n in self.KINDS.items()}
         self.beliefs = bench.publisher(Belief, "belief", LATEST)
         self.odom = bench.publisher(Odometry, "odom")
         self.plans: list[Plan] = bench.collect(Plan, "plan", LATEST)
-        self.feedback: list[NavigateToImage.Feedback] = []
-        self.latent = HERE
-        bench.wait_for(self.actions.server_is_ready)
+        self.feedback: list[Any] = []
+        self.latent, self.surprise = HERE, 0.0
+        for action in self.actions.values():
+            bench.wait_for(action.server_is_ready)
         bench.wait_for(lambda: bench.peer.count_publishers("plan") > 0)
+
+    def close(self) -> None:
+        for action in self.actions.values():
+            action.destroy()
 
     def believe(self, age_s: float = 0.0) -> None:
         stamp = self.bench.peer.get_clock().now().nanoseconds * 1e-9 - age_s
-        belief = Belief(bundle_digest=self.digest)
+        belief = Belief(bundle_digest=self.digest, surprise=self.surprise)
         belief.header.stamp = to_stamp(stamp)
         belief.latent = [float(value) for value in self.latent]
         belief.proprioception = [0.0, 0.0, 0.0]
@@ -62,10 +78,13 @@ class Client:
         return self.bench.peer.create_timer(0.1, self.believe)
 
     def send(self, image: Any, timeout_s: float = 0.0) -> Any:
-        """The goal's handle, once it is accepted or rejected."""
-        goal = NavigateToImage.Goal(image=image, timeout_s=timeout_s)
-        future = self.actions.send_goal_async(
-            goal, feedback_callback=lambda m: self.feedback.append(m.feedback)
+        """The handle of a goal image, once it is accepted or rejected."""
+        return self.ask(NavigateToImage, image=image, timeout_s=timeout_s)
+
+    def ask(self, kind: Any, **goal: Any) -> Any:
+        """The handle of any goal, once it is accepted or rejected."""
+        future = self.actions[kind].send_goal_async(
+            kind.Goal(**goal), feedback_callback=lambda m: self.feedback.append(m.feedback)
         )
         return self._wait(future)
 
@@ -87,7 +106,7 @@ def planning(bench: Bench, passthrough: Path, homebot: Path) -> Any:
 def client(bench: Bench, planning: Any, passthrough: Path) -> Iterator[Client]:
     client = Client(bench, bundle.load(passthrough).digest)
     yield client
-    client.actions.destroy()
+    client.close()
 
 
 def check_ending(client: Client, answer: Any, code: int, status: int, says: str) -> None:
@@ -129,10 +148,10 @@ def test_plans_are_made_around_the_scan_of_the_beliefs_time(
         scan = LaserScan(angle_increment=math.pi / 2, ranges=[metres, math.inf, math.nan, 0.0])
         scan.header.stamp = to_stamp(stamp_s)
         scans.publish(scan)
-    bench.wait_for(lambda: len(planning._scans) == 2)
-    np.testing.assert_allclose(planning._obstacles_at(10.02), [[2.0, 0.0]], atol=1e-6)
-    np.testing.assert_allclose(planning._obstacles_at(10.25), [[1.0, 0.0]], atol=1e-6)
-    assert planning._obstacles_at(11.0) is None
+    bench.wait_for(lambda: len(planning.senses.scans) == 2)
+    np.testing.assert_allclose(planning.senses.obstacles_at(10.02), [[2.0, 0.0]], atol=1e-6)
+    np.testing.assert_allclose(planning.senses.obstacles_at(10.25), [[1.0, 0.0]], atol=1e-6)
+    assert planning.senses.obstacles_at(11.0) is None
 
 
 def test_the_distance_driven_comes_from_odometry(bench: Bench, client: Client) -> None:
@@ -255,7 +274,7 @@ def test_a_fault_in_the_planner_is_told(
     def fail(*_: object) -> None:
         raise ZeroDivisionError("no such thing")
 
-    monkeypatch.setattr(planning._navigator, "update", fail)
+    monkeypatch.setattr(planning.helm.navigator, "update", fail)
     client.keep_believing()
     answer = client.result(client.send(picture()))
     check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, "ZeroDivisionError")
@@ -280,3 +299,429 @@ def test_deactivation_ends_the_goal_and_goals_are_then_rejected(
     answer = client.result(handle)
     check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, "deactivated")
     assert not client.send(picture()).accepted
+
+
+# ----- memory leads
+
+
+class Memory:
+    """Answers `guide`, and sends the aim that it is set to while it sends any."""
+
+    def __init__(self, bench: Bench, client: Client, planning: Any) -> None:
+        self.bench, self.client = bench, client
+        self.requests: list[Guide.Request] = []
+        self.refusal = ""
+        self.latent: tuple[float, ...] | None = None
+        self.final, self.expected_s, self.digest = False, -1.0, client.digest
+        self.goal_id: Any = None
+        self._service = bench.peer.create_service(Guide, "guide", self._on_request)
+        self._aims = bench.publisher(Aim, "aim", LATEST)
+        bench.peer.create_timer(0.1, self._aim)
+        bench.wait_for(planning.guide.service_is_ready)
+
+    def stop(self) -> None:
+        """Send no more aims."""
+        self.latent = None
+
+    def lead(
+        self, latent: tuple[float, ...], final: bool = False, expected_s: float = -1.0
+    ) -> None:
+        """From now on; () to look around."""
+        self.latent, self.final, self.expected_s = latent, final, expected_s
+
+    def _on_request(self, request: Guide.Request, response: Guide.Response) -> Guide.Response:
+        self.requests.append(request)
+        if request.start:
+            self.goal_id = request.goal_id
+        response.success, response.message = not self.refusal, self.refusal
+        return response
+
+    def _aim(self) -> None:
+        if self.latent is None or self.goal_id is None:
+            return
+        aim = Aim(goal_id=self.goal_id, final=self.final, expected_s=self.expected_s)
+        aim.header.stamp, aim.bundle_digest = self.bench.now(), self.digest
+        aim.latent = [float(value) for value in self.latent]
+        self._aims.publish(aim)
+
+
+@pytest.fixture
+def memory(bench: Bench, client: Client, planning: Any) -> Memory:
+    client.keep_believing()
+    return Memory(bench, client, planning)
+
+
+ON_THE_WAY = (0.25, 0.45, 0.65)
+"""By the passthrough's figures, log(1 + s) from HERE: 0.5 to it, 1.0 to THERE."""
+
+
+def drives_towards(client: Client, energy: float) -> bool:
+    """Whether the newest plan leads to what is so far away."""
+    return bool(client.plans and len(client.plans[-1].energy)) and (
+        abs(client.plans[-1].energy[-1] - energy) < 0.02
+    )
+
+
+def turns(client: Client) -> bool:
+    """Whether the newest plan only turns."""
+    last = client.plans[-1] if client.plans else Plan()
+    return len(last.linear) > 0 and not any(last.linear) and min(last.angular) > 0.1
+
+
+def rests(client: Client) -> bool:
+    return bool(client.plans) and not len(client.plans[-1].linear)
+
+
+def test_a_place_is_driven_to_by_memorys_aims(bench: Bench, client: Client, memory: Memory) -> None:
+    memory.lead(ON_THE_WAY, expected_s=7.0)
+    handle = client.ask(NavigateToPlace, name="kitchen")
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    bench.wait_for(lambda: client.feedback and client.feedback[-1].estimated_s_left == 7.0)
+    client.latent = ON_THE_WAY  # a place on the way is passed by
+    bench.wait_for(lambda: drives_towards(client, 0.0))
+    bench.spin(0.7)
+    memory.lead(THERE, final=True)
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    client.latent = THERE
+    answer = client.result(handle)
+    check_ending(client, answer, Result.REACHED, GoalStatus.STATUS_SUCCEEDED, "reached")
+    bench.wait_for(lambda: len(memory.requests) == 2)
+    begun, ended = memory.requests
+    assert begun.start and begun.name == "kitchen" and not len(begun.latent)
+    assert not ended.start
+    assert begun.goal_id == ended.goal_id == handle.goal_id
+    assert begun.bundle_digest == client.digest
+
+
+def test_a_place_that_memory_refuses(client: Client, memory: Memory) -> None:
+    memory.refusal = "no place is called 'cellar'"
+    answer = client.result(client.ask(NavigateToPlace, name="cellar"))
+    check_ending(client, answer, Result.BAD_GOAL, GoalStatus.STATUS_ABORTED, memory.refusal)
+
+
+def test_a_place_without_a_memory(client: Client) -> None:
+    client.keep_believing()
+    answer = client.result(client.ask(NavigateToPlace, name="kitchen"))
+    check_ending(client, answer, Result.BAD_GOAL, GoalStatus.STATUS_ABORTED, "no node serves")
+
+
+def test_a_place_without_a_name(client: Client, memory: Memory) -> None:
+    answer = client.result(client.ask(NavigateToPlace))
+    check_ending(client, answer, Result.BAD_GOAL, GoalStatus.STATUS_ABORTED, "name is empty")
+    assert not memory.requests
+
+
+def test_without_an_aim_to_drive_to_the_robot_looks_around(
+    bench: Bench, client: Client, memory: Memory
+) -> None:
+    memory.lead(())
+    client.ask(NavigateToPlace, name="kitchen")
+    bench.wait_for(lambda: turns(client))
+    memory.lead(ON_THE_WAY)
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+
+
+def test_when_memory_falls_silent_the_robot_rests_and_then_gives_up(
+    bench: Bench, client: Client, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(navigation, "LOST_AIM_S", 1.5)
+    memory.lead(ON_THE_WAY)
+    handle = client.ask(NavigateToPlace, name="kitchen")
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    memory.stop()
+    bench.wait_for(lambda: rests(client))
+    memory.lead(ON_THE_WAY)  # again, in time
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    memory.stop()
+    answer = client.result(handle)
+    check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, "no aim for")
+
+
+def test_aims_for_others_and_of_another_bundle_are_not_followed(
+    bench: Bench, planning: Any, client: Client, memory: Memory
+) -> None:
+    client.ask(NavigateToPlace, name="kitchen")
+    bench.wait_for(lambda: memory.requests)
+    memory.digest = "0" * 64
+    memory.lead(ON_THE_WAY)
+    bench.wait_for(lambda: "same bundle" in planning.health.status().message)
+    memory.digest, memory.latent = client.digest, (0.1, 0.2)
+    bench.wait_for(lambda: "2 numbers" in planning.health.status().message)
+    memory.lead(ON_THE_WAY)
+    memory.goal_id = type(memory.goal_id)()
+    bench.spin(0.5)
+    assert rests(client)
+
+
+def test_a_cancelled_place_ends_the_guidance(bench: Bench, client: Client, memory: Memory) -> None:
+    memory.lead(ON_THE_WAY)
+    handle = client.ask(NavigateToPlace, name="kitchen")
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    handle.cancel_goal_async()
+    answer = client.result(handle)
+    check_ending(client, answer, Result.CANCELLED, GoalStatus.STATUS_CANCELED, "cancelled")
+    bench.wait_for(lambda: [request.start for request in memory.requests] == [True, False])
+
+
+def test_a_second_place_takes_over_memory_too(bench: Bench, client: Client, memory: Memory) -> None:
+    memory.lead(ON_THE_WAY)
+    first = client.ask(NavigateToPlace, name="kitchen")
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    second = client.ask(NavigateToPlace, name="hall")
+    assert client.result(first).result.code == Result.PREEMPTED
+    bench.wait_for(lambda: len(memory.requests) == 3)
+    asked = [(request.goal_id, request.start) for request in memory.requests]
+    assert asked == [(first.goal_id, True), (first.goal_id, False), (second.goal_id, True)]
+    bench.wait_for(
+        lambda: drives_towards(client, 0.5) and client.plans[-1].goal_id == second.goal_id
+    )
+
+
+def test_a_picture_is_driven_to_as_memory_leads(
+    bench: Bench, client: Client, memory: Memory
+) -> None:
+    handle = client.send(picture())
+    bench.wait_for(lambda: drives_towards(client, 1.0))  # at once, whatever memory says later
+    (request,) = memory.requests
+    assert request.start and not request.name and request.bundle_digest == client.digest
+    np.testing.assert_allclose(request.latent, THERE, atol=0.01)
+    memory.lead(ON_THE_WAY)
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    memory.stop()
+    bench.wait_for(lambda: drives_towards(client, 1.0))  # and on alone
+    assert all(len(plan.linear) for plan in client.plans)  # no stop in between
+    client.latent = THERE
+    answer = client.result(handle)
+    check_ending(client, answer, Result.REACHED, GoalStatus.STATUS_SUCCEEDED, "reached")
+    bench.wait_for(lambda: [request.start for request in memory.requests] == [True, False])
+
+
+def test_a_picture_needs_no_memory_that_refuses(
+    bench: Bench, client: Client, memory: Memory
+) -> None:
+    memory.refusal = "nothing was observed yet"
+    handle = client.send(picture())
+    bench.wait_for(lambda: memory.requests and drives_towards(client, 1.0))
+    client.latent = THERE
+    answer = client.result(handle)
+    check_ending(client, answer, Result.REACHED, GoalStatus.STATUS_SUCCEEDED, "reached")
+
+
+def test_memory_can_be_left_out(
+    bench: Bench, planning: Any, client: Client, memory: Memory
+) -> None:
+    planning.set_parameters([Parameter("use_memory", value=False)])
+    handle = client.send(picture())
+    bench.wait_for(lambda: drives_towards(client, 1.0))
+    client.latent = THERE
+    assert client.result(handle).result.code == Result.REACHED
+    assert not memory.requests
+
+
+def test_towards_a_picture_the_robot_looks_around_once_only(
+    bench: Bench, client: Client, memory: Memory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(navigation, "LOOK_AROUND_S", 0.8)
+    memory.lead(())
+    client.send(picture())
+    bench.wait_for(lambda: turns(client))
+    bench.wait_for(lambda: drives_towards(client, 1.0))
+
+
+# ----- exploring
+
+
+class Room:
+    """A robot that starts in the middle of a square room and drives as planned."""
+
+    HALF_M, BEAMS, PERIOD_S = 2.0, 60, 0.05
+
+    def __init__(self, bench: Bench, client: Client) -> None:
+        self.bench, self.client = bench, client
+        self.x = self.y = self.yaw = 0.0
+        self.senses = {"odom", "scan"}
+        self.beams = self.BEAMS
+        self._scans = bench.publisher(LaserScan, "scan")
+        self.bumper = bench.publisher(Bool, "bumper")
+        self._ticks = 0
+        bench.peer.create_timer(self.PERIOD_S, self._tick)
+
+    def _tick(self) -> None:
+        plans = self.client.plans
+        speed, rate = 0.0, 0.0
+        if plans and len(plans[-1].linear):
+            speed, rate = plans[-1].linear[0], plans[-1].angular[0]
+        self.yaw += rate * self.PERIOD_S
+        self.x += speed * self.PERIOD_S * math.cos(self.yaw)
+        self.y += speed * self.PERIOD_S * math.sin(self.yaw)
+        if "odom" in self.senses:
+            self._tell_odometry(speed, rate)
+        self._ticks += 1
+        if "scan" in self.senses and self._ticks % 2 == 0:
+            self._tell_scan()
+
+    def _tell_odometry(self, speed: float, rate: float) -> None:
+        odometry = Odometry()
+        odometry.header.stamp = self.bench.now()
+        at, q = odometry.pose.pose.position, odometry.pose.pose.orientation
+        at.x, at.y = self.x, self.y
+        q.z, q.w = math.sin(self.yaw / 2), math.cos(self.yaw / 2)
+        odometry.twist.twist.linear.x, odometry.twist.twist.angular.z = speed, rate
+        self.client.odom.publish(odometry)
+
+    def _tell_scan(self) -> None:
+        step = math.tau / self.beams
+        scan = LaserScan(angle_increment=step, range_max=6.0)
+        scan.header.stamp = self.bench.now()
+        angles = self.yaw + step * np.arange(self.beams)
+        c, s = np.cos(angles), np.sin(angles)
+        to_x = (np.copysign(self.HALF_M, c) - self.x) / np.where(c == 0, 1e-9, c)
+        to_y = (np.copysign(self.HALF_M, s) - self.y) / np.where(s == 0, 1e-9, s)
+        scan.ranges = np.minimum(to_x, to_y).astype(np.float32).tolist()
+        self._scans.publish(scan)
+
+
+@pytest.fixture
+def room(bench: Bench, client: Client) -> Room:
+    return Room(bench, client)
+
+
+def test_exploring_drives_within_the_limits_and_ends_before_its_time(
+    bench: Bench, client: Client, room: Room, homebot: Path
+) -> None:
+    client.surprise = 0.5
+    client.keep_believing()
+    handle = client.ask(Explore, time_limit_s=13.0)  # eight are kept for the way back
+    answer = client.result(handle)
+    check_ending(client, answer, Explore.Result.COMPLETED, GoalStatus.STATUS_SUCCEEDED, "nearly up")
+    limits = RobotProfile.load(homebot).limits
+    plans = [plan for plan in client.plans if len(plan.linear)]
+    assert len(plans) > 15 and any(plan.angular[0] for plan in plans)
+    for plan in plans:
+        assert plan.goal_id == handle.goal_id and len(plan.linear) == len(plan.angular) == 8
+        assert limits.linear_min_mps <= min(plan.linear)
+        assert max(plan.linear) <= limits.linear_max_mps
+        assert np.abs(plan.angular).max() <= limits.angular_max_radps
+    stamps = np.array([p.header.stamp.sec + p.header.stamp.nanosec * 1e-9 for p in plans])
+    assert (np.diff(stamps) > 0.07).all()  # ten times a second, less the jitter of stamps
+    assert client.feedback[-1].surprise == pytest.approx(0.5)
+    assert 1.0 < answer.result.elapsed_s < 13.0
+
+
+def test_exploring_needs_no_belief_and_completes_when_its_time_is_up(
+    bench: Bench, client: Client, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Explorer, "_time_to_return", lambda _self: False)
+    answer = client.result(client.ask(Explore, time_limit_s=1.5))
+    check_ending(
+        client, answer, Explore.Result.COMPLETED, GoalStatus.STATUS_SUCCEEDED, "the time was up"
+    )
+    assert client.feedback[-1].surprise == 0.0
+    assert any(len(plan.linear) for plan in client.plans)
+
+
+def test_the_explorer_is_told_of_surprise_and_of_a_short_bump(
+    bench: Bench, client: Client, room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[bool, float]] = []
+    update = Explorer.update
+
+    def spy(self: Explorer, *arguments: Any) -> Any:
+        told.append((arguments[4], arguments[5]))
+        return update(self, *arguments)
+
+    monkeypatch.setattr(Explorer, "update", spy)
+    client.surprise = 2.0
+    client.keep_believing()
+    client.ask(Explore, time_limit_s=30.0)
+    bench.wait_for(lambda: told and told[-1] == (False, 2.0))
+    for pressed in (True, False):  # between two updates
+        room.bumper.publish(Bool(data=pressed))
+    bench.wait_for(lambda: any(bumped for bumped, _ in told))
+    bench.wait_for(lambda: client.plans[-1].linear and client.plans[-1].linear[0] < 0.0)
+    bench.wait_for(lambda: not told[-1][0])
+
+
+def test_a_cancelled_exploration(bench: Bench, client: Client, room: Room) -> None:
+    handle = client.ask(Explore, time_limit_s=60.0)
+    bench.wait_for(lambda: client.plans)
+    handle.cancel_goal_async()
+    answer = client.result(handle)
+    check_ending(client, answer, Result.CANCELLED, GoalStatus.STATUS_CANCELED, "cancelled")
+
+
+@pytest.mark.parametrize(
+    ("goal", "says"),
+    [
+        ({}, "time_limit_s is 0"),
+        ({"time_limit_s": -1.0}, "time_limit_s is -1"),
+        ({"time_limit_s": math.inf}, "time_limit_s is inf"),
+        ({"time_limit_s": 5.0, "radius_m": -1.0}, "radius_m is -1"),
+        ({"time_limit_s": 5.0, "radius_m": math.nan}, "radius_m is nan"),
+    ],
+)
+def test_bad_bounds_of_an_exploration(client: Client, goal: dict[str, float], says: str) -> None:
+    answer = client.result(client.ask(Explore, **goal))
+    check_ending(client, answer, Result.BAD_GOAL, GoalStatus.STATUS_ABORTED, says)
+
+
+@pytest.mark.parametrize(("silent", "says"), [("odom", "odometry"), ("scan", "scan")])
+def test_exploring_ends_without_fresh_sensors(
+    bench: Bench, planning: Any, client: Client, room: Room, silent: str, says: str
+) -> None:
+    planning.set_parameters([Parameter("sensor_timeout_s", value=0.5)])
+    handle = client.ask(Explore, time_limit_s=60.0)
+    bench.wait_for(lambda: client.plans)
+    room.senses.remove(silent)
+    answer = client.result(handle)
+    check_ending(
+        client, answer, Result.STALE_SENSORS, GoalStatus.STATUS_ABORTED, f"no fresh {says} for"
+    )
+
+
+def test_a_scan_that_changes_its_layout_counts_as_silence(
+    bench: Bench, planning: Any, client: Client, room: Room
+) -> None:
+    handle = client.ask(Explore, time_limit_s=60.0)
+    bench.wait_for(lambda: client.plans)
+    room.beams = 30
+    answer = client.result(handle)
+    check_ending(client, answer, Result.STALE_SENSORS, GoalStatus.STATUS_ABORTED, "no fresh scan")
+    assert "30 beams" in planning.health.status().message
+
+
+def test_exploring_that_is_held_is_blocked(
+    bench: Bench, planning: Any, client: Client, room: Room
+) -> None:
+    planning.set_parameters([Parameter("held_timeout_s", value=0.5)])
+    status = bench.publisher(Status, "status", LATCHED)
+    handle = client.ask(Explore, time_limit_s=60.0)
+    bench.wait_for(lambda: client.plans)
+    status.publish(Status(state=Status.STOPPED, reason="the path is closed"))
+    answer = client.result(handle)
+    check_ending(client, answer, Result.BLOCKED, GoalStatus.STATUS_ABORTED, "path is closed")
+
+
+def test_exploring_and_navigating_take_over_from_each_other(
+    bench: Bench, client: Client, room: Room
+) -> None:
+    client.keep_believing()
+    first = client.send(picture())
+    bench.wait_for(lambda: client.plans)
+    second = client.ask(Explore, time_limit_s=60.0)
+    assert client.result(first).result.code == Result.PREEMPTED
+    bench.wait_for(lambda: client.plans[-1].goal_id == second.goal_id)
+    third = client.send(picture())
+    assert client.result(second).result.code == Result.PREEMPTED
+    bench.wait_for(lambda: client.plans[-1].goal_id == third.goal_id)
+    assert all(len(plan.linear) for plan in client.plans)  # no stop in between
+    client.latent = THERE
+    assert client.result(third).result.code == Result.REACHED
+
+
+def test_exploring_needs_a_scanner(bench: Bench, passthrough: Path, homebot: Path) -> None:
+    bench.bring_up(PlanningNode, bundle=str(passthrough), robot=str(homebot), use_scan=False)
+    client = Client(bench, bundle.load(passthrough).digest)
+    answer = client.result(client.ask(Explore, time_limit_s=5.0))
+    check_ending(client, answer, Result.BAD_GOAL, GoalStatus.STATUS_ABORTED, "use_scan is false")
+    client.close()

@@ -84,6 +84,18 @@ class ExplorationStep:
     maps: int
 
 
+def check_bounds(time_limit_s: float, radius_m: float) -> None:
+    """Whether an exploration can be bounded so.
+
+    Raises:
+        ValueError: a number is not finite or out of range.
+    """
+    if not (math.isfinite(time_limit_s) and time_limit_s > 0):
+        raise ValueError(f"time_limit_s is {time_limit_s}; give a number greater than 0")
+    if not (math.isfinite(radius_m) and radius_m >= 0):
+        raise ValueError(f"radius_m is {radius_m}; give 0 (no bound) or a number of metres")
+
+
 @dataclass
 class _Drive:
     """One drive to a place. `costs_m` as `Terrain.travel`; `gain_m2` is why."""
@@ -130,10 +142,7 @@ class Explorer:
         Raises:
             ValueError: a number is not finite or out of range.
         """
-        if not (math.isfinite(time_limit_s) and time_limit_s > 0):
-            raise ValueError(f"time_limit_s is {time_limit_s}; give a number greater than 0")
-        if not (math.isfinite(radius_m) and radius_m >= 0):
-            raise ValueError(f"radius_m is {radius_m}; give 0 (no bound) or a number of metres")
+        check_bounds(time_limit_s, radius_m)
         if not (0 < action_s <= 5.0 and horizon >= 1 and np.isfinite(angles).all()):
             raise ValueError("actions need a length of 0 to 5 s and a count, beams finite angles")
         self._profile, self._angles = profile, np.asarray(angles, float)

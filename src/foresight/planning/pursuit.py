@@ -15,6 +15,7 @@ from foresight.robot import Limits
 _AHEAD_M = 0.35
 _TURN_FIRST_RAD = 0.8  # a bearing further off than this is turned to on the spot
 _BRISK = 0.9  # share of the limits that is used
+_SLOW = 0.3  # and while looking around: pictures stay sharp
 
 
 def follow(
@@ -43,6 +44,13 @@ def turn(angle_rad: float, limits: Limits, action_s: float, horizon: int) -> np.
     for action in actions:
         action[1] = _bounded(angle_rad / action_s, _BRISK * limits.angular_max_radps)
         angle_rad -= action[1] * action_s
+    return actions
+
+
+def look_around(limits: Limits, horizon: int) -> np.ndarray:
+    """Actions (horizon, 2) that turn slowly on the spot, without an end."""
+    actions = np.zeros((horizon, 2))
+    actions[:, 1] = _SLOW * limits.angular_max_radps
     return actions
 
 

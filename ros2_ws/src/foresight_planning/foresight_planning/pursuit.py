@@ -1,49 +1,143 @@
-"""The pursuit of one action goal: its clock, the distance driven, and its one ending."""
+"""What the goals of all actions have in common: a clock, the distance driven, one ending."""
 
 from __future__ import annotations
 
 import math
-import time
+from typing import Any, ClassVar, Protocol
 
+import numpy as np
 from rclpy.action.server import ServerGoalHandle
+from rclpy.client import Client
 from rclpy.task import Future
+from sensor_msgs.msg import LaserScan
 
-from foresight.planning import NavigationStep
+from foresight.robot import RobotProfile
 from foresight_interfaces.action import NavigateToImage
+from foresight_interfaces.msg import Aim, Belief
+from foresight_node import Health, Worker
+from foresight_planning.helm import Helm
+from foresight_planning.parameters import Parameters
+from foresight_planning.senses import Pulse, Senses
 
+Code = NavigateToImage.Result
+"""Its constants: the numbers mean the same in every action. 0 is success."""
+STAMP_JITTER_S = 0.02
+"""Sensors keep their rates, not exactly: a period just short of the asked one will do."""
 MAX_STRIDE_M = 1.0
 """Odometry that jumps farther than this between two messages was reset, not driven."""
 
+Ending = tuple[int, str]
+"""A code and one sentence."""
+
+
+class Host(Protocol):
+    """What a pursuit needs of its node."""
+
+    worker: Worker
+    health: Health
+    senses: Senses
+    helm: Helm
+    profile: RobotProfile
+    action_s: float
+    guide: Client
+
+    @property
+    def values(self) -> Parameters: ...
+
+    def now_s(self) -> float:
+        """ROS time, s."""
+
+    def drive(
+        self, pursuit: Pursuit, stamp_s: float, actions: np.ndarray, energy: np.ndarray | None
+    ) -> None:
+        """Publish a plan whose first action begins at a stamp: (H, 2) m/s, rad/s; (0, 2): rest."""
+
+    def finish(self, pursuit: Pursuit, code: int, message: str) -> None:
+        """End a pursuit, unless it has ended before."""
+
+    def fail(self, pursuit: Pursuit, error: Exception) -> None:
+        """End a pursuit because of what a job on the worker raised."""
+
+    def is_driving(self, pursuit: Pursuit) -> bool:
+        """Whether the robot may still move for it: it has not ended, and is not cancelled."""
+
 
 class Pursuit:
-    """Lives from a goal's acceptance to its result. Times are ROS time in seconds.
+    """Lives from a goal's acceptance to its result; a subclass says how the robot is driven.
+
+    The node calls `begin`, then what comes from the sensors, `ending` ten times a second, and
+    `finish`. Times are ROS time in seconds.
 
     Attributes:
         handle: the action server's.
-        started_s, timeout_s: when it was accepted, and how long it may take.
-        arrived_s: when it was accepted, on the steady clock.
-        ready: the goal image is encoded, so that plans can be made.
-        planned_stamp_s: stamp of the belief of the latest plan.
-        step: the latest plan.
-        result: a Future of NavigateToImage.Result.
+        began: when it was accepted.
+        result: a Future of the action's result.
     """
 
-    def __init__(self, handle: ServerGoalHandle, now_s: float, timeout_s: float) -> None:
-        self.handle = handle
-        self.started_s, self.timeout_s = now_s, timeout_s
-        self.arrived_s = time.monotonic()
-        self.ready = False
-        self.planned_stamp_s = -math.inf
-        self.step: NavigationStep | None = None
+    ACTION: ClassVar[Any]
+    NAME: ClassVar[str]
+
+    def __init__(self, host: Host, handle: ServerGoalHandle) -> None:
+        self.host, self.handle = host, handle
+        self.began = Pulse()
+        self.began.beat(host.now_s())
         self.result = Future()
-        self.held_reason = ""
+        self._planned_stamp_s = -math.inf
+        self._held_reason = ""
         self._held_since_s = math.inf
         self._driven_m = 0.0
         self._position: tuple[float, float] | None = None
 
+    # --- for subclasses to override
+
+    def fault(self) -> str:
+        """What is wrong with the request, in a sentence; empty when it can be pursued."""
+        raise NotImplementedError
+
     def begin(self) -> None:
-        """The goal image is encoded."""
-        self.ready = True
+        """Start; what takes time goes to the worker."""
+
+    def trouble(self, now_s: float) -> Ending | None:
+        """What of its own ends it now, if anything does: silence, or time."""
+        raise NotImplementedError
+
+    def doing(self) -> str:
+        """What it is at, in a few words, for diagnostics."""
+        raise NotImplementedError
+
+    def on_belief(self, belief: Belief, stamp_s: float) -> None:
+        """A belief of this bundle has come."""
+
+    def on_scan(self, scan: LaserScan, stamp_s: float) -> None:
+        """A scan has come."""
+
+    def on_aim(self, aim: Aim) -> None:
+        """Memory says where to drive next."""
+
+    def leave(self) -> None:
+        """It ends: call off what was asked of others."""
+
+    def progress(self) -> dict[str, float]:
+        """The action's own fields of the feedback."""
+        return {}
+
+    def outcome(self) -> dict[str, float]:
+        """The action's own fields of the result."""
+        return {}
+
+    # --- what is shared
+
+    @property
+    def elapsed_s(self) -> float:
+        """Time since the goal was accepted."""
+        return self.host.now_s() - self.began.stamp_s
+
+    def is_due(self, stamp_s: float, period_s: float) -> bool:
+        """Whether what has this stamp is to be planned from: once in a period."""
+        if 0 <= stamp_s - self._planned_stamp_s < period_s - STAMP_JITTER_S:
+            return False
+        self._planned_stamp_s = stamp_s
+        return True
 
     def moved_to(self, x: float, y: float) -> None:
         """A position (m) in the odometry frame; what is no number is passed over."""
@@ -54,45 +148,45 @@ class Pursuit:
             self._driven_m += stride if stride < MAX_STRIDE_M else 0.0
         self._position = (x, y)
 
-    def held(self, reason: str | None, now_s: float) -> None:
+    def held(self, reason: str | None) -> None:
         """Actuation stops the robot for this reason, or (None) no longer does."""
         if reason is None:
             self._held_since_s = math.inf
         else:
-            self._held_since_s = min(self._held_since_s, now_s)
-            self.held_reason = reason
+            self._held_since_s = min(self._held_since_s, self.host.now_s())
+            self._held_reason = reason
 
-    def held_for_s(self, now_s: float) -> float:
-        """How long actuation has kept the robot at rest, s; below 0 when it does not."""
-        return now_s - self._held_since_s
+    def ending(self) -> Ending | None:
+        """The code and message of what ends the pursuit now, if anything does."""
+        now_s, held_s = self.host.now_s(), self.host.values.held_timeout_s
+        if self.handle.is_cancel_requested:
+            return Code.CANCELLED, "cancelled by the client"
+        trouble = self.trouble(now_s)
+        if trouble is None and now_s - self._held_since_s > held_s:
+            held = f"actuation kept the robot at rest for {held_s:.1f} s: {self._held_reason}"
+            return Code.BLOCKED, held
+        return trouble
 
-    def feedback(self, now_s: float) -> NavigateToImage.Feedback:
-        """The present state, for the client."""
-        left_s = self.step.eta_s if self.step is not None else math.nan
-        return NavigateToImage.Feedback(
-            energy=self._energy(),
-            estimated_s_left=left_s if math.isfinite(left_s) else -1.0,
-            distance_travelled_m=self._driven_m,
-            elapsed_s=now_s - self.started_s,
-        )
+    def tell(self) -> None:
+        """Send the feedback."""
+        told = {"distance_travelled_m": self._driven_m, "elapsed_s": self.elapsed_s}
+        self.handle.publish_feedback(self.ACTION.Feedback(**told, **self.progress()))
 
-    def finish(self, code: int, message: str, now_s: float) -> None:
+    def finish(self, code: int, message: str) -> None:
         """Give the goal its result; the robot must have been told to hold."""
-        if code == NavigateToImage.Result.REACHED:
+        self.leave()
+        if code == 0:
             self.handle.succeed()
-        elif code == NavigateToImage.Result.CANCELLED:
+        elif code == Code.CANCELLED:
             self.handle.canceled()
         else:
             self.handle.abort()
         self.result.set_result(
-            NavigateToImage.Result(
+            self.ACTION.Result(
                 code=code,
                 message=message,
-                energy=self._energy(),
                 distance_travelled_m=self._driven_m,
-                elapsed_s=now_s - self.started_s,
+                elapsed_s=self.elapsed_s,
+                **self.outcome(),
             )
         )
-
-    def _energy(self) -> float:
-        return float(self.step.energy[-1]) if self.step is not None else math.nan

@@ -165,7 +165,8 @@ class WorldModelNode(ForesightNode[Parameters]):
             message.actions = floats(np.stack([plan.linear, plan.angular], axis=-1))
             message.latents = floats(imagined.latents)
             message.collision = floats(imagined.collision)
-            message.energy = floats([np.mean(plan.energy)])
+            if len(plan.energy):  # a plan that only looks around has none
+                message.energy = floats([np.mean(plan.energy)])
             path = self._path(imagined, seconds(plan.header.stamp), plan.header.frame_id)
         self._imaginations.publish(message)
         self._paths.publish(path)

@@ -1,0 +1,86 @@
+"""Memory's help with one goal: asked for over the service `guide`, it comes as aims."""
+
+from __future__ import annotations
+
+from rclpy.client import Client
+from rclpy.task import Future
+
+from foresight_interfaces.msg import Aim
+from foresight_interfaces.srv import Guide
+from foresight_node.messages import seconds
+from foresight_planning.senses import Pulse
+
+
+class Guidance:
+    """Never waits: `ask` until it was heard, then look at `refusal` and `aim_at`.
+
+    Attributes:
+        asked: the request was sent.
+        refusal: why memory does not help, a sentence; empty while it may.
+    """
+
+    def __init__(self, client: Client, request: Guide.Request, latent_size: int) -> None:
+        """
+        Args:
+            client: of the service.
+            request: says whereto; `bundle_digest` is that of the latents that are understood.
+            latent_size: their length.
+        """
+        self._client, self._request, self._latent_size = client, request, latent_size
+        self._answer: Future | None = None
+        self._aim: Aim | None = None
+        self._heard = Pulse()
+        self.refusal = ""
+
+    @property
+    def asked(self) -> bool:
+        return self._answer is not None
+
+    def ask(self) -> None:
+        """Send the request once, as soon as there is somebody to take it."""
+        if self._answer is None and self._client.service_is_ready():
+            self._request.start = True
+            self._answer = self._client.call_async(self._request)
+            self._answer.add_done_callback(self._on_answer)
+
+    def take(self, aim: Aim) -> str:
+        """Keep an aim, if it is one for this goal.
+
+        Returns:
+            A sentence on why it cannot be used; empty when there is nothing wrong.
+        """
+        if bytes(aim.goal_id.uuid) != bytes(self._request.goal_id.uuid):
+            return ""
+        if aim.bundle_digest != self._request.bundle_digest:
+            return (
+                f"aim comes from the bundle {aim.bundle_digest[:12]!r}, but planning runs "
+                f"{self._request.bundle_digest[:12]!r}; start all nodes with the same bundle"
+            )
+        if len(aim.latent) not in (0, self._latent_size):
+            return f"aim has a latent of {len(aim.latent)} numbers, not {self._latent_size}"
+        self._aim = aim
+        self._heard.beat(seconds(aim.header.stamp))
+        return ""
+
+    def aim_at(self, now_s: float, timeout_s: float, since: Pulse) -> Aim | None:
+        """The last aim; None when there is none, or it is older than `timeout_s`."""
+        return self._aim if self.silent_s(now_s, timeout_s, since) <= timeout_s else None
+
+    def silent_s(self, now_s: float, timeout_s: float, since: Pulse) -> float:
+        """How long no aim has come, s, see `Pulse.age_s`."""
+        return self._heard.age_s(now_s, timeout_s, since)
+
+    def end(self) -> None:
+        """No more help is needed."""
+        if self._answer is None:
+            return
+        if not self._answer.done():
+            self._client.remove_pending_request(self._answer)
+        if self._client.service_is_ready():
+            last = Guide.Request(goal_id=self._request.goal_id, start=False)
+            last.bundle_digest = self._request.bundle_digest
+            self._client.call_async(last)
+
+    def _on_answer(self, answer: Future) -> None:
+        if not answer.cancelled() and not answer.result().success:
+            self.refusal = answer.result().message or "memory refused without saying why"

@@ -1,0 +1,58 @@
+"""What can be set of the planning node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from foresight.bundle import PROVIDERS
+from foresight.bundle.manifest import PLANNER
+from foresight_node import parameter
+
+
+@dataclass(frozen=True)
+class Parameters:
+    bundle: str = parameter("", "Folder of the world model.", required=True)
+    provider: str = parameter(
+        "auto",
+        "Where graphs run: the fastest there is (auto), or this one or not at all.",
+        choices=("auto", *PROVIDERS),
+    )
+    half: bool = parameter(False, "Let TensorRT compute in half precision.")
+    robot: str = parameter("", "YAML file of the robot profile.", required=True)
+    seed: int = parameter(0, "Seed of the search.", minimum=0, maximum=2**31 - 1)
+    threads: int = parameter(1, "Threads of one plan.", minimum=1, maximum=64)
+    planner: str = parameter(
+        PLANNER, "Which of the bundle's planners: planner, fast, thorough ...", required=True
+    )
+    use_scan: bool = parameter(
+        True, "Plan around what the scan shows, while there is one; exploring needs it."
+    )
+    use_memory: bool = parameter(
+        True, "Follow what memory knows of the way to a goal image, if it knows any.", live=True
+    )
+    replan_period_s: float = parameter(
+        0.3, "Shortest time between plans, s.", minimum=0.0, maximum=2.0, live=True
+    )
+    default_timeout_s: float = parameter(
+        120.0, "Time for a goal that asks for 0, s.", minimum=1.0, maximum=86400.0, live=True
+    )
+    belief_timeout_s: float = parameter(
+        1.0, "Oldest belief that a goal survives, s.", minimum=0.1, maximum=10.0, live=True
+    )
+    sensor_timeout_s: float = parameter(
+        1.0,
+        "Oldest odometry and scan that an exploration survives, s.",
+        minimum=0.1,
+        maximum=10.0,
+        live=True,
+    )
+    aim_timeout_s: float = parameter(
+        1.0, "Oldest aim of memory that is driven to, s.", minimum=0.1, maximum=10.0, live=True
+    )
+    held_timeout_s: float = parameter(
+        30.0,
+        "A goal ends when actuation stops the robot for this long, s.",
+        minimum=0.5,
+        maximum=600.0,
+        live=True,
+    )
