@@ -14,14 +14,21 @@ import numpy as np
 
 from foresight.bundle import Bundle
 from foresight.control.safety import Plan, SafetyController
+from foresight.memory import Places
+from foresight.memory.localiser import Localiser, Where
+from foresight.memory.mapper import Mapper
+from foresight.memory.records import Pose
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
+from foresight.planning.guide import Aim, Guide
 from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
+from foresight.planning.world_model import Relation
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import Task, pose_error, reached
 
 PERIOD_S = 0.1
 REPLAN_TICKS = 3
+LOOK_AROUND = np.array([[0.0, 0.8]] * 4)  # m/s, rad/s
 _REST_MPS, _REST_RADPS = 0.02, 0.05  # true speeds below these count as rest
 
 
@@ -121,26 +128,36 @@ class Agent:
         last: the latest plan.
     """
 
-    def __init__(self, bundle: Bundle, seed: int = 0) -> None:
+    def __init__(self, bundle: Bundle, seed: int = 0, places: Places | None = None) -> None:
+        """With places, it finds its way by them, and remembers what it sees."""
         self._view = bundle.manifest.image
         self._action_s = bundle.manifest.action.duration_s
         self._encoder, self._navigator = Encoder(bundle), Navigator(bundle, seed)
+        self._memory = None if places is None else Memory(places, Relation(bundle))
         self.plan_ms: list[float] = []
         self.last: NavigationStep | None = None
 
     def begin(self, simulator: Simulator, task: Task) -> None:
         """Look at the picture of the goal."""
         self._simulator, self._ticks, self.status = simulator, 0, Status.DRIVING
-        goal = to_model(simulator.render_at(task.goal), self._view)
-        self._navigator.set_goal(self._encoder(goal))
+        goal = self._encoder(to_model(simulator.render_at(task.goal), self._view))
+        self._navigator.set_goal(goal)
+        if self._memory is not None:
+            self._memory.seek(goal)
 
     def plan(self, now_s: float) -> Plan | None:
         """Encode what the camera sees and search; every REPLAN_TICKS only."""
         self._ticks += 1
         if self._ticks % REPLAN_TICKS != 1:
             return None
-        latent = self._encoder(to_model(self._simulator.render(), self._view))
-        reading = self._simulator.odometry()
+        picture = to_model(self._simulator.render(), self._view)
+        latent, reading = self._encoder(picture), self._simulator.odometry()
+        if self._memory is not None:
+            pose = reading.x, reading.y, reading.yaw
+            aim = self._memory.update(now_s, latent, picture, pose)
+            if aim.latent is None:
+                return Plan(now_s, self._action_s, LOOK_AROUND)
+            self._navigator.redirect(aim.latent, aim.final)
         body = np.array([reading.linear, reading.angular, self._simulator.bumper], np.float32)
         ranges = self._simulator.scan()
         obstacles = scan_points(ranges, 0.0, 2 * math.pi / len(ranges))
@@ -149,6 +166,34 @@ class Agent:
         self.plan_ms.append(1e3 * (time.perf_counter() - started))
         self.status = self.last.status
         return Plan(now_s, self._action_s, self.last.actions)
+
+
+class Memory:
+    """Localises, remembers and leads, as the node `memory` does."""
+
+    def __init__(self, places: Places, relation: Relation) -> None:
+        self._places, self._relation = places, relation
+        self._localiser = Localiser(places, relation)
+        self._mapper = Mapper(places, self._localiser, relation)
+        self._guide: Guide | None = None
+
+    def seek(self, goal: np.ndarray) -> None:
+        """Lead to where a picture was taken, by its latent (D,)."""
+        self._guide = Guide(self._places, self._relation, goal)
+
+    def observe(
+        self, now_s: float, latent: np.ndarray, picture: np.ndarray, pose: Pose
+    ) -> Where | None:
+        """Take in a view, at a pose of odometry."""
+        where = self._localiser.update(latent, pose)
+        self._mapper.observe(now_s, latent, picture, pose, where)
+        return where
+
+    def update(self, now_s: float, latent: np.ndarray, picture: np.ndarray, pose: Pose) -> Aim:
+        """Take in a view; where to drive next."""
+        assert self._guide is not None, "seek comes first"
+        where = self.observe(now_s, latent, picture, pose)
+        return self._guide.update(now_s, latent, where)
 
 
 def limit_s(oracle_s: float) -> float:

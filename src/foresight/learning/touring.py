@@ -20,7 +20,8 @@ _CANDIDATES = 400
 
 
 class Tour:
-    """Drives to station after station, the nearest first, and turns once around at each."""
+    """Drives to station after station, the nearest first, and turns once around at each; then to
+    all of them once more in any order, so that it comes through every door, from both sides."""
 
     def __init__(self, seed: int) -> None:
         self._seed = seed
@@ -30,6 +31,10 @@ class Tour:
         del task
         self._simulator, self.status = simulator, Status.DRIVING
         self._stations = stations(simulator, self._seed)
+        self._again = [
+            int(k) for k in np.random.default_rng(self._seed).permutation(len(self._stations))
+        ]
+        self._all = list(self._stations)
         self._drive: Pursuit | None = None
         self._turned, self._heading = math.inf, simulator.pose[2]
 
@@ -46,17 +51,21 @@ class Tour:
         assert self._drive is not None
         plan = self._drive.plan(now_s)
         if self._drive.status is Status.REACHED:
-            self._drive, self._turned = None, 0.0
+            self._drive = None
+            self._turned = 0.0 if self._stations else math.inf
         return plan
 
     def _set_out(self) -> bool:
-        """To the nearest of the stations that are left."""
-        if not self._stations:
+        """To the nearest of the stations that are left; then to each again."""
+        if self._stations:
+            away = _ways_m(self._simulator, self._stations)
+            station = self._stations.pop(int(np.argmin(away)))
+        elif self._again:
+            station = self._all[self._again.pop()]
+        else:
             return False
-        here, away = self._simulator.pose, _ways_m(self._simulator, self._stations)
-        station = self._stations.pop(int(np.argmin(away)))
         self._drive = oracle()
-        self._drive.begin(self._simulator, Task(here, station, float(min(away))))
+        self._drive.begin(self._simulator, Task(self._simulator.pose, station, 0.0))
         return True
 
 

@@ -16,7 +16,8 @@ SPACING = 0.35  # metres, turns counted in: no known place as near as this, and 
 _SURE = 0.6  # confidence from which a place is told for certain
 _WAY_M, _WAY_S = 1.2, 6.0  # ways are inferred between places as near as this
 _AGREE_M = 0.5  # how far a view and odometry may differ for a way to be inferred
-_LIKELY = 0.05  # probability of a place passed long ago, from which ways to it are inferred
+_MUTUAL_M, _MUTUAL_RAD = 0.3, 0.3  # how far views from both sides may differ for that
+_LIKELY = 0.02  # probability of such a place
 _PAUSE_S = 20.0  # after so long, what was driven between two places is no way
 _LONGEST = 1.5  # metres, turns counted in, of a driven way
 
@@ -79,52 +80,46 @@ class Mapper:
         long = math.hypot(*way[:2]) + 0.5 * abs(way[2])
         if before != place and 0 < stamp_s - then_s < _PAUSE_S and long < _LONGEST:
             self._places.connect(before, place, stamp_s - then_s, way, traversed=True, now=now)
-            self._see_ways(place, np.array([before]), [inverse(way)], now)
+            a, b = self._places.latents([before]), self._places.latents([place])
+            to, back = self._relation(a, b), self._relation(b, a)
+            self._connect_both(before, place, way, float(to.gap[0]), float(back.gap[0]), now)
 
     def _infer(self, place: int, odometry: Pose, where: Where, now: float | None) -> None:
-        """Ways between a new place and those near to it: where odometry, or else the belief,
-        agrees with the view."""
-        near, offsets = [], []
-        for k, other in enumerate(where.ids.tolist()):
-            offset = self._offset(k, odometry, where)
+        """Ways between a new place and those near to it."""
+        known = np.isin(where.ids, self._places.ids)
+        others, chances = where.ids[known], where.probability[known]
+        here = np.repeat(self._places.latents([place]), len(others), 0)
+        latents = self._places.latents(others)
+        there, back = self._relation(here, latents), self._relation(latents, here)
+        for k, other in enumerate(others.tolist()):
+            offset = self._offset(other, k, odometry, there, back, float(chances[k]))
             if offset is not None and math.hypot(*offset[:2]) < _WAY_M:
-                near.append(other)
-                offsets.append(offset)
-        self._see_ways(place, np.array(near, np.uint32), offsets, now)
+                self._connect_both(place, other, offset, there.gap[k], back.gap[k], now)
 
-    def _offset(self, k: int, odometry: Pose, where: Where) -> Pose | None:
-        """How a place lies, if that is certain: by a view that odometry or else the belief agrees
-        with, or by odometry over a short way."""
-        seen = _pose(where.compared.displacement[k])
-        related = where.compared.close[k] > 0.5
-        expected = self._localiser.by_odometry(int(where.ids[k]), odometry)
+    def _offset(
+        self, other: int, k: int, odometry: Pose, there: Compared, back: Compared, chance: float
+    ) -> Pose | None:
+        """How a place lies, if that is certain: by odometry over a short way, or by views that
+        agree from both sides with each other and with the belief, which knows what came before."""
+        seen, related = _pose(there.displacement[k]), there.close[k] > 0.5
+        expected = self._localiser.by_odometry(other, odometry)
         if expected is not None and expected[1] < _AGREE_M:
             offset = expected[0]
             agree = math.dist(seen[:2], offset[:2]) < _AGREE_M
             return None if related and not agree else offset
-        return seen if related and where.probability[k] > _LIKELY else None
+        x, y, yaw = compose(seen, _pose(back.displacement[k]))
+        mutual = math.hypot(x, y) < _MUTUAL_M and abs(yaw) < _MUTUAL_RAD
+        sure = related and back.close[k] > 0.5 and mutual and chance > _LIKELY
+        return seen if sure else None
 
-    def _see_ways(
-        self, place: int, others: np.ndarray, offsets: list[Pose], now: float | None
+    def _connect_both(
+        self, a: int, b: int, offset: Pose, to: float, back: float, now: float | None
     ) -> None:
-        """Connect places, there and back, that are a short drive apart by the learned distance.
-
-        Args:
-            offsets: of each of the others, seen from the place.
-        """
-        if not len(others):
-            return
-        here = np.repeat(self._places.latents([place]), len(others), 0)
-        there = self._places.latents(others)
-        ways = np.expm1([self._relation(here, there).gap, self._relation(there, here).gap])
-        for other, offset, to_s, back_s in zip(others.tolist(), offsets, *ways, strict=True):
-            for a, b, seconds, way in (
-                (place, other, to_s, offset),
-                (other, place, back_s, inverse(offset)),
-            ):
-                if seconds < _WAY_S:
-                    seconds = max(float(seconds), 0.1)
-                    self._places.connect(a, b, seconds, way, traversed=False, now=now)
+        """Ways there and back that are short by the learned distance, log1p(seconds)."""
+        for start, end, gap, way in ((a, b, to, offset), (b, a, back, inverse(offset))):
+            seconds = max(math.expm1(gap), 0.1)
+            if seconds < _WAY_S:
+                self._places.connect(start, end, seconds, way, traversed=False, now=now)
 
 
 def _pose(offset: np.ndarray) -> Pose:

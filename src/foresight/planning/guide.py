@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,8 +12,9 @@ from foresight.memory import Field, Places
 from foresight.memory.localiser import Where
 from foresight.planning.world_model import Compared
 
-HORIZON_S = 4.5  # so far ahead the planner sees: an aim is no further
-FINAL_S, STILL_FINAL_S = 5.0, 8.0  # the goal itself is aimed at from here on, and until here
+HORIZON_S = 6.5  # so far ahead the learned distance and the planner hold: an aim is no further
+FINAL_S, STILL_FINAL_S = 7.0, 11.0  # the goal itself is aimed at from here on, and until here
+CLOSE_S = 2.0  # from here on it is for the planner to get there
 _REACHED_S = 0.8  # an aim this near is behind the robot
 _KEEP_S = 0.6  # another aim must be this much better
 _AHEAD = 12  # places on the way that are looked at
@@ -64,7 +65,7 @@ class Guide:
             self._latent, self._goal = goal.astype(np.float32), None
         else:
             self._latent, self._goal = places.latents([goal])[0], int(goal)
-        self._final = False
+        self._final, self._closed_until_s = False, -math.inf
         self._aim: int | None = None
         self._least_s, self._least_at_s = math.inf, -math.inf
         self._avoid: dict[int, float] = {}
@@ -72,17 +73,22 @@ class Guide:
 
     def update(self, stamp_s: float, latent: np.ndarray, where: Where | None) -> Aim:
         """Where to drive next, from a view (D,) and what the localiser made of it."""
-        direct_s = self._seconds(latent[None], self._latent)[0]
-        if direct_s < (STILL_FINAL_S if self._final else FINAL_S):
-            self._final = True
-            return Aim(self._latent, self._goal, True, direct_s)
-        self._final = False
+        direct_s = float(self._seconds(latent[None], self._latent)[0])
+        straight = Aim(self._latent, self._goal, True, direct_s)
+        final = stamp_s >= self._closed_until_s
+        final = final and direct_s < (STILL_FINAL_S if self._final else FINAL_S)
+        if final != self._final:
+            self._final, self._least_s, self._least_at_s = final, math.inf, -math.inf
+        if final and (direct_s < CLOSE_S or not self._stands_still(stamp_s, direct_s)):
+            return straight
         if where is None or where.confidence < _SURE:
             return Aim(None, None, False, math.inf, "the robot does not know where it is")
         field, beyond_s = self._field()
-        if field is None or not math.isfinite(field.cost(where.place)):
-            return Aim(self._latent, self._goal, True, direct_s, "no way is remembered")
-        if self._stands_still(stamp_s, field.cost(where.place)):
+        left_s = math.inf if field is None else field.cost(where.place)
+        if field is None or not math.isfinite(left_s):
+            return replace(straight, reason="no way is remembered")
+        if final or self._stands_still(stamp_s, left_s):
+            self._closed_until_s = stamp_s + _AVOID_S if final else self._closed_until_s
             self._give_up(stamp_s, where, field)
         return self._choose(stamp_s, latent, where, field, beyond_s)
 
@@ -127,9 +133,8 @@ class Guide:
         if len(kept) and total[kept[0]] < total[best] + _KEEP_S:
             best = int(kept[0])
         self._aim = int(ids[best])
-        return Aim(
-            self._places.latents([self._aim])[0], self._aim, False, float(total[best]) + beyond_s
-        )
+        there = self._places.latents([self._aim])[0]
+        return Aim(there, self._aim, False, float(total[best]) + beyond_s)
 
     def _ahead(self, place: int, field: Field) -> list[int]:
         """The next places on the way."""
@@ -147,7 +152,7 @@ class Guide:
     def _give_up(self, stamp_s: float, where: Where, field: Field) -> None:
         """No way leads on from here: what is nearer to the goal cannot be reached."""
         self.failures += 1
-        self._least_s, self._least_at_s = math.inf, -math.inf
+        self._final, self._least_s, self._least_at_s = False, math.inf, -math.inf
         here = field.cost(where.place)
         behind = [p for p in where.ids.tolist() if field.cost(p) < here - _NEARER_S]
         behind += self._ahead(where.place, field)[1:]
