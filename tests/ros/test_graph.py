@@ -41,8 +41,8 @@ Result = NavigateToImage.Result
 LAUNCH = Path(__file__).parents[2] / "launch"
 BRING_UP_S = 60.0
 DRIVE_S = 60.0
-EXPLORE_S, RADIUS_M = 18.0, 1.5
-"""Of the time the explorer keeps eight seconds and more for the way back."""
+EXPLORE_S, RADIUS_M = 26.0, 1.5
+"""Of it the explorer keeps eight seconds for the way back, and as long as it looked around."""
 MOVING_MPS = 0.05
 AT_REST = 0.01
 """m/s and rad/s."""
