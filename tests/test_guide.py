@@ -182,9 +182,16 @@ def test_it_is_led_to_a_place(robot: Robot) -> None:
     assert math.dist(robot.pose[:2], robot.true[place][:2]) < 0.4
 
 
-def test_lost_it_looks_around(robot: Robot) -> None:
+def test_lost_it_trusts_the_learned_distance(robot: Robot) -> None:
     guide = Guide(robot.places, relation, view((4.0, 4.0, 0.0)))
-    robot.pose = (40.0, 40.0, 0.0)
-    aim = guide.update(0.0, view(robot.pose), None)
-    assert aim.latent is None
-    assert "where it is" in aim.reason
+    aim = guide.update(0.0, view((40.0, 40.0, 0.0)), None)
+    assert aim.final
+    np.testing.assert_array_equal(aim.latent, view((4.0, 4.0, 0.0)))
+
+
+def test_what_the_learned_distance_promises_is_tried_before_a_long_way_round(robot: Robot) -> None:
+    """Three sides of the square are known; the fourth is free floor."""
+    guide = Guide(robot.places, relation, view((0.0, 3.0, math.pi / 2)))
+    robot.go((4.0, 0.0), (4.0, 2.0))
+    aim = guide.update(robot.now_s, view(robot.pose), robot.where)
+    assert aim.final

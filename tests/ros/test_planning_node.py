@@ -478,8 +478,9 @@ def test_a_second_place_takes_over_memory_too(bench: Bench, client: Client, memo
 
 
 def test_a_picture_is_driven_to_as_memory_leads(
-    bench: Bench, client: Client, memory: Memory
+    bench: Bench, planning: Any, client: Client, memory: Memory
 ) -> None:
+    planning.set_parameters([Parameter("use_memory", value=True)])
     handle = client.send(picture())
     bench.wait_for(lambda: drives_towards(client, 1.0))  # at once, whatever memory says later
     (request,) = memory.requests
@@ -497,8 +498,9 @@ def test_a_picture_is_driven_to_as_memory_leads(
 
 
 def test_a_picture_needs_no_memory_that_refuses(
-    bench: Bench, client: Client, memory: Memory
+    bench: Bench, planning: Any, client: Client, memory: Memory
 ) -> None:
+    planning.set_parameters([Parameter("use_memory", value=True)])
     memory.refusal = "nothing was observed yet"
     handle = client.send(picture())
     bench.wait_for(lambda: memory.requests and drives_towards(client, 1.0))
@@ -507,10 +509,7 @@ def test_a_picture_needs_no_memory_that_refuses(
     check_ending(client, answer, Result.REACHED, GoalStatus.STATUS_SUCCEEDED, "reached")
 
 
-def test_memory_can_be_left_out(
-    bench: Bench, planning: Any, client: Client, memory: Memory
-) -> None:
-    planning.set_parameters([Parameter("use_memory", value=False)])
+def test_memory_is_left_out_unless_asked_for(bench: Bench, client: Client, memory: Memory) -> None:
     handle = client.send(picture())
     bench.wait_for(lambda: drives_towards(client, 1.0))
     client.latent = THERE
@@ -519,8 +518,9 @@ def test_memory_can_be_left_out(
 
 
 def test_towards_a_picture_the_robot_looks_around_once_only(
-    bench: Bench, client: Client, memory: Memory, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, planning: Any, client: Client, memory: Memory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    planning.set_parameters([Parameter("use_memory", value=True)])
     monkeypatch.setattr(navigation, "LOOK_AROUND_S", 0.8)
     memory.lead(())
     client.send(picture())

@@ -43,9 +43,11 @@ class Aim:
 class Guide:
     """Leads to one goal.
 
-    Of the places that the planner can reach at once, by the learned distance, the one is aimed at
-    from which the goal is nearest over the graph. Whoever gets no nearer to the goal for a while
-    has found a way closed: the ways on from here are marked as failed, and others taken.
+    Where the learned distance promises a shorter way than the graph knows, or the goal is near, it
+    is aimed at itself. Else, of the places that the planner can reach at once, by the learned
+    distance, the one is aimed at from which the goal is nearest over the graph. Whoever gets no
+    nearer to the goal for a while has found a way closed: the ways on from here are marked as
+    failed, and others taken.
     """
 
     def __init__(
@@ -75,19 +77,22 @@ class Guide:
         """Where to drive next, from a view (D,) and what the localiser made of it."""
         direct_s = float(self._seconds(latent[None], self._latent)[0])
         straight = Aim(self._latent, self._goal, True, direct_s)
-        final = stamp_s >= self._closed_until_s
-        final = final and direct_s < (STILL_FINAL_S if self._final else FINAL_S)
-        if final != self._final:
-            self._final, self._least_s, self._least_at_s = final, math.inf, -math.inf
-        if final and (direct_s < CLOSE_S or not self._stands_still(stamp_s, direct_s)):
-            return straight
+        closed = stamp_s < self._closed_until_s
         if where is None or where.confidence < _SURE:
-            return Aim(None, None, False, math.inf, "the robot does not know where it is")
+            lost = Aim(None, None, False, math.inf, "the robot does not know where it is")
+            return lost if closed else straight
         field, beyond_s = self._field()
         left_s = math.inf if field is None else field.cost(where.place)
         if field is None or not math.isfinite(left_s):
             return replace(straight, reason="no way is remembered")
-        if final or self._stands_still(stamp_s, left_s):
+        near = direct_s < (STILL_FINAL_S if self._final else FINAL_S)
+        final = not closed and (near or direct_s < left_s + beyond_s)
+        if final != self._final:
+            self._final, self._least_s, self._least_at_s = final, math.inf, -math.inf
+        stands = self._stands_still(stamp_s, direct_s if final else left_s)
+        if final and (direct_s < CLOSE_S or not stands):
+            return straight
+        if stands:
             self._closed_until_s = stamp_s + _AVOID_S if final else self._closed_until_s
             self._give_up(stamp_s, where, field)
         return self._choose(stamp_s, latent, where, field, beyond_s)

@@ -28,7 +28,7 @@ class Parameters:
         True, "Plan around what the scan shows, while there is one; exploring needs it."
     )
     use_memory: bool = parameter(
-        True, "Follow what memory knows of the way to a goal image, if it knows any.", live=True
+        False, "Follow what memory knows of the way to a goal image, if it knows any.", live=True
     )
     replan_period_s: float = parameter(
         0.3, "Shortest time between plans, s.", minimum=0.0, maximum=2.0, live=True
