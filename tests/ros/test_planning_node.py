@@ -13,6 +13,7 @@ from action_msgs.msg import GoalStatus
 from harness import Bench
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
+from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, LaserScan
 from std_msgs.msg import Bool
@@ -58,6 +59,7 @@ class Client:
         self.plans: list[Plan] = bench.collect(Plan, "plan", LATEST)
         self.feedback: list[Any] = []
         self.latent, self.surprise = HERE, 0.0
+        self.stamps: list[Any] = []  # of the beliefs that were sent
         for action in self.actions.values():
             bench.wait_for(action.server_is_ready)
         bench.wait_for(lambda: bench.peer.count_publishers("plan") > 0)
@@ -67,9 +69,10 @@ class Client:
             action.destroy()
 
     def believe(self, age_s: float = 0.0) -> None:
-        stamp = self.bench.peer.get_clock().now().nanoseconds * 1e-9 - age_s
+        now = self.bench.peer.get_clock().now() - Duration(seconds=age_s)
         belief = Belief(bundle_digest=self.digest, surprise=self.surprise)
-        belief.header.stamp = to_stamp(stamp)
+        belief.header.stamp = now.to_msg()
+        self.stamps.append(belief.header.stamp)
         belief.latent = [float(value) for value in self.latent]
         belief.proprioception = [0.0, 0.0, 0.0]
         self.beliefs.publish(belief)
@@ -125,6 +128,7 @@ def test_plans_follow_the_beliefs_stamps_until_the_goal_is_reached(
     bench.wait_for(lambda: len(client.plans) >= 3 and client.feedback)
     first = client.plans[0]
     assert first.header.stamp == first.observation_stamp
+    assert first.observation_stamp in client.stamps  # to the nanosecond
     assert first.goal_id == handle.goal_id
     np.testing.assert_allclose(first.linear, [SPEED] * HORIZON)
     np.testing.assert_allclose(first.angular, 0.0)

@@ -6,6 +6,7 @@ import traceback
 from functools import partial
 
 import numpy as np
+from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
@@ -34,6 +35,7 @@ ACTIONS: tuple[type[Pursuit], ...] = (ToImage, ToPlace, Exploration)
 WATCH_PERIOD_S = 0.1
 FEEDBACK_PERIOD_S = 0.5
 RESULT_KEPT_S = 60
+_STAMPS_KEPT = 50
 
 
 class PlanningNode(ForesightNode[Parameters]):
@@ -46,6 +48,7 @@ class PlanningNode(ForesightNode[Parameters]):
     def __init__(self, **options: object) -> None:
         super().__init__("planning", Parameters, **options)
         self._pursuit: Pursuit | None = None
+        self._stamps: dict[float, Time] = {}  # of the last beliefs, by their seconds
         self._results: dict[bytes, Future] = {}
         self._held_reason: str | None = None
         self.senses = Senses()
@@ -180,7 +183,8 @@ class PlanningNode(ForesightNode[Parameters]):
     def _publish(
         self, pursuit: Pursuit, stamp_s: float, actions: np.ndarray, energy: np.ndarray | None
     ) -> None:
-        stamp = to_stamp(stamp_s)
+        # Whoever follows an image to the command finds it by its stamp, to the nanosecond.
+        stamp = self._stamps.get(stamp_s) or to_stamp(stamp_s)
         plan = Plan(observation_stamp=stamp, goal_id=pursuit.handle.goal_id)
         plan.header.stamp, plan.header.frame_id = stamp, self.senses.base_frame
         plan.action_duration_s = self.action_s
@@ -201,6 +205,8 @@ class PlanningNode(ForesightNode[Parameters]):
             )
             return
         stamp_s = seconds(belief.header.stamp)
+        self._stamps = dict(list(self._stamps.items())[-_STAMPS_KEPT:])
+        self._stamps[stamp_s] = belief.header.stamp
         self.senses.on_belief(stamp_s, belief.surprise)
         if self._pursuit is not None:
             self._pursuit.on_belief(belief, stamp_s)
