@@ -100,6 +100,61 @@ def in_half_precision(loaded: Bundle) -> onnx.ModelProto:
     return convert_float_to_float16(model, keep_io_types=True, op_block_list=["TopK"])
 
 
+ON_CUDA = {
+    "Abs",
+    "Add",
+    "Cast",
+    "Clip",
+    "Concat",
+    "Cos",
+    "CumSum",
+    "Div",
+    "Exp",
+    "Expand",
+    "Gather",
+    "GatherND",
+    "Gemm",
+    "Greater",
+    "Identity",
+    "LayerNormalization",
+    "Log",
+    "MatMul",
+    "Max",
+    "Min",
+    "Mul",
+    "Neg",
+    "Pad",
+    "Pow",
+    "ReduceMax",
+    "ReduceMean",
+    "ReduceMin",
+    "ReduceSum",
+    "Relu",
+    "Reshape",
+    "Sigmoid",
+    "Sin",
+    "Slice",
+    "Softmax",
+    "Softplus",
+    "Split",
+    "Sqrt",
+    "Squeeze",
+    "Sub",
+    "TopK",
+    "Transpose",
+    "Unsqueeze",
+    "Where",
+}
+"""Operators that ONNX Runtime's CUDA provider has kernels for; one without would keep the planner
+from being captured as a CUDA graph."""
+
+
+@pytest.mark.parametrize("planner", ["planner", "fast"])
+def test_a_planner_needs_nothing_that_cuda_lacks(model: Bundle, planner: str) -> None:
+    graph = onnx.load(model.path / f"{planner}.onnx").graph
+    assert {node.op_type for node in graph.node} <= ON_CUDA
+
+
 def test_same_noise_same_plan(model: Bundle) -> None:
     session, inputs = model.session("planner"), situation(model, "planner", 3)
     first, second = (session.run(OUTPUTS, inputs) for _ in range(2))
