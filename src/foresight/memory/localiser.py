@@ -58,8 +58,13 @@ class Where:
 
 def apart(compared: Compared) -> np.ndarray:
     """(K,) how far views are apart, in metres, turns counted in; infinite where unrelated."""
-    x, y, yaw = compared.displacement.T
-    return np.where(compared.close > 0.5, np.hypot(x, y) + RAD_M * np.abs(yaw), np.inf)
+    return np.where(compared.close > 0.5, _length(compared.displacement), np.inf)
+
+
+def _length(displacement: np.ndarray) -> np.ndarray:
+    """(K, 3) x m, y m, yaw rad -> (K,) metres, turns counted in."""
+    x, y, yaw = displacement.T
+    return np.hypot(x, y) + RAD_M * np.abs(yaw)
 
 
 class Localiser:
@@ -197,6 +202,5 @@ class Localiser:
 
 def _likelihood(compared: Compared) -> np.ndarray:
     """(K,) of the view, if the robot is at each place."""
-    x, y, yaw = compared.displacement.T
-    away = np.hypot(x, y) + RAD_M * np.abs(yaw)
+    away = _length(compared.displacement)
     return np.maximum(compared.close * np.exp(-0.5 * (away / _SPREAD) ** 2), _FLOOR)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from foresight.memory.localiser import NEAR, Localiser, Where
+from foresight.memory.localiser import NEAR, RAD_M, Localiser, Where
 from foresight.memory.places import Places
 from foresight.memory.records import Pose, compose, inverse
 from foresight.planning.world_model import Compared
@@ -77,7 +77,7 @@ class Mapper:
             return
         before, then_s, there = last
         way = compose(inverse(there), pose)
-        long = math.hypot(*way[:2]) + 0.5 * abs(way[2])
+        long = math.hypot(*way[:2]) + RAD_M * abs(way[2])
         if before != place and 0 < stamp_s - then_s < _PAUSE_S and long < _LONGEST:
             self._places.connect(before, place, stamp_s - then_s, way, traversed=True, now=now)
             a, b = self._places.latents([before]), self._places.latents([place])

@@ -100,14 +100,8 @@ class Guide:
     def _field(self) -> tuple[Field | None, float]:
         """Costs to the goal's place, and the seconds from there to the goal."""
         if self._goal is not None:
-            return (
-                (self._places.costs_to(self._goal), 0.0)
-                if self._goal in self._places
-                else (
-                    None,
-                    0.0,
-                )
-            )
+            known = self._goal in self._places
+            return (self._places.costs_to(self._goal) if known else None), 0.0
         near = self._places.nearest(self._latent, 16)[0]
         if not len(near):
             return None, 0.0
