@@ -6,6 +6,8 @@ import math
 
 from foresight.robot import Limits
 
+_LEAST_STEP_S = 1e-6  # below it the arithmetic overflows, and nothing can have changed
+
 
 class VelocityLimiter:
     """Follows a target twist as fast as the profile's limits allow.
@@ -72,7 +74,7 @@ def _approach(
     Exact in discrete time: with q = jerk * dt, an acceleration a that falls by q per step adds
     dt * (a + (a - q) + ...) to the velocity until it is zero; the wanted a just fills the gap.
     """
-    if dt <= 0.0:
+    if dt < _LEAST_STEP_S:
         return velocity, accel
     gap, quantum = (target - velocity) / dt, jerk * dt
     steps = math.floor((math.sqrt(1.0 + 8.0 * abs(gap) / quantum) - 1.0) / 2.0)

@@ -21,14 +21,22 @@ from foresight.control.limits import VelocityLimiter
 from foresight.robot import RobotProfile
 
 MAX_PLAN_STEPS = 64
-MAX_ACTION_DURATION_S = 5.0
+MIN_ACTION_DURATION_S, MAX_ACTION_DURATION_S = 0.001, 5.0
 _IMPOSSIBLE = 10.0  # measured speed, in multiples of the robot's highest
-_CLOCK_JUMP_S = 0.1  # ROS time that runs back by more than this voids every stamp
+_CLOCK_JUMP_S = 0.1  # a clock that runs back by more than this voids every stamp
 _MAX_STEP_S = 0.1  # a late step may not use the time it lost to change the command faster
 _RESPONSE_S = 0.1  # from a command to the wheels' answer
 _SIDE_M = 0.01  # what passes closer than this touches: the beams miss the tips of corners
 _CLOSED_MPS = 0.01  # a slower allowance than this counts as no way through
 _TOO_NEAR_M = 0.01  # range given to a beam that reports "nearer than I can measure"
+_CIRCLE_RAD = 2.0 * math.pi + 0.01  # a scan has no beams beyond it
+_BUMP_PATIENCE_S = 0.5  # the planner's time to lead away from a bump by itself
+_BACK_OFF_M, _BACK_OFF_MPS = 0.1, 0.1
+_TURN_AWAY_RAD, _TURN_AWAY_RADPS = 0.6, 0.6
+_PHASE_LIMIT_S = 2.0  # for each of the two
+
+
+_Pose = tuple[float, float, float]  # x m, y m, yaw rad by dead reckoning
 
 
 class State(IntEnum):
@@ -51,6 +59,8 @@ class Reason(Enum):
     FOLLOWING_PLAN = (State.DRIVING, "following the plan")
     SLOWED = (State.DRIVING, "slower than planned: something is near in the scan")
     BUMPER_LIMITS = (State.DRIVING, "bumper pressed: only turning and reversing")
+    BACKING_OFF = (State.DRIVING, "backing off after a bump")
+    TURNING_AWAY = (State.DRIVING, "turning away after a bump")
     PLAN_PENDING = (State.HOLDING, "the plan has not started yet")
     PLAN_EMPTY = (State.HOLDING, "the plan is empty: nothing to do")
     PLAN_ENDED = (State.HOLDING, "the plan has ended at rest")
@@ -61,7 +71,9 @@ class Reason(Enum):
     PLAN_TOO_LONG = (State.STOPPED, "plan refused: it has too many steps")
     PLAN_FROM_FUTURE = (State.STOPPED, "plan refused: it starts too far in the future")
     PLAN_FROM_PAST = (State.STOPPED, "plan refused: it was over when it came")
-    CLOCK_JUMPED = (State.STOPPED, "ROS time jumped back: earlier plans are void")
+    CLOCK_JUMPED = (State.STOPPED, "the clock jumped back: what came before is void")
+    CLOCK_BAD_NUMBER = (State.STOPPED, "the clock is not a number")
+    BELIEF_STALE = (State.STOPPED, "the plan rests on an old picture")
     ODOMETRY_STALE = (State.STOPPED, "no fresh odometry")
     ODOMETRY_BAD_NUMBER = (State.STOPPED, "odometry holds an impossible number")
     SCAN_STALE = (State.STOPPED, "no fresh scan")
@@ -84,11 +96,13 @@ class Plan:
         start_s: ROS time at which action 0 starts, s.
         action_duration_s: length of one action, s.
         actions: (H, 2) float, columns linear m/s and angular rad/s; H = 0 asks for rest.
+        seen_s: ROS time of the picture that it rests on, s; None when it rests on none.
     """
 
     start_s: float
     action_duration_s: float
     actions: NDArray[np.floating]
+    seen_s: float | None = None
 
     @property
     def end_s(self) -> float:
@@ -133,6 +147,7 @@ class SafetySettings:
     """
 
     plan_timeout_s: float = 1.0
+    belief_timeout_s: float = 1.0
     odometry_timeout_s: float = 0.5
     scan_timeout_s: float = 0.5
     margin_m: float = 0.02
@@ -181,13 +196,14 @@ class SafetyController:
         self._active = self._was_active = False
         self._emergency_pressed = self._emergency_latched = False
         self._bumper = False
-        self._steady_s: float | None = None
-        self._ros_s: float | None = None
+        self._steady_s = self._ros_s = -math.inf  # of the last step
+        self._period_s = 0.0  # before it; stands in where the clock tells none
         self._forget_plans()
         self._odometry_s = self._odometry_bad_s = -math.inf
         self._scan_s = self._scan_bad_s = -math.inf
         self._points = np.zeros((0, 2))
         self._way = _Way()
+        self._recovery = _Recovery()
 
     # ---- inputs -------------------------------------------------------------------------
 
@@ -207,14 +223,13 @@ class SafetyController:
         A refused plan stops the robot until a good one comes: its sender cannot be trusted.
         The stamps are checked in the next `step`.
         """
-        fault = _plan_fault(plan)
+        fault = _plan_fault(plan) if math.isfinite(steady_s) else Reason.PLAN_BAD_NUMBER
         if fault is not None:
             self._refuse_plans(fault)
             return fault
         actions = np.array(plan.actions, dtype=np.float64)
-        self._inbox.append(
-            _Arrived(steady_s, Plan(float(plan.start_s), float(plan.action_duration_s), actions))
-        )
+        own = Plan(float(plan.start_s), float(plan.action_duration_s), actions, plan.seen_s)
+        self._inbox.append(_Arrived(steady_s, own))
         return None
 
     def on_odometry(self, steady_s: float, v: float, w: float) -> Reason | None:
@@ -224,12 +239,17 @@ class SafetyController:
         """
         limits = self._limits
         highest = max(limits.linear_max_mps, -limits.linear_min_mps)
-        if abs(v) <= _IMPOSSIBLE * highest and abs(w) <= _IMPOSSIBLE * limits.angular_max_radps:
-            self._odometry_s = max(self._odometry_s, steady_s)
-            self._way.add(steady_s, v, w)
-            return None
-        self._odometry_bad_s = steady_s
-        return Reason.ODOMETRY_BAD_NUMBER
+        possible = (
+            math.isfinite(steady_s)
+            and abs(v) <= _IMPOSSIBLE * highest
+            and abs(w) <= _IMPOSSIBLE * limits.angular_max_radps
+        )
+        if not possible:
+            self._odometry_bad_s = self._noticed_s(steady_s)
+            return Reason.ODOMETRY_BAD_NUMBER
+        self._odometry_s = max(self._odometry_s, steady_s)
+        self._way.add(steady_s, v, w)
+        return None
 
     def on_scan(
         self,
@@ -249,8 +269,8 @@ class SafetyController:
             range_min_m: finite numbers below this, zero, negative numbers and NaN are no reading.
         """
         points = self._points_near(ranges, angle_min, angle_increment, range_min_m)
-        if points is None:
-            self._scan_bad_s = steady_s
+        if points is None or not math.isfinite(steady_s):
+            self._scan_bad_s = self._noticed_s(steady_s)
             return Reason.SCAN_INVALID
         self._points = points
         self._scan_s = steady_s
@@ -281,15 +301,42 @@ class SafetyController:
     # ---- output -------------------------------------------------------------------------
 
     def step(self, steady_s: float, ros_s: float) -> Command:
-        """The command for now; call it once per period of the control loop."""
-        elapsed_s = 0.0 if self._steady_s is None else steady_s - self._steady_s
-        self._steady_s = steady_s
-        self._admit_plans(ros_s)
-        wish = self._wish(steady_s, ros_s)
-        linear, angular = self._limiter.step(
-            wish.linear, wish.angular, min(max(elapsed_s, 0.0), _MAX_STEP_S)
-        )
+        """The command for now; call it once per period of the control loop.
+
+        A clock that is no number, or that jumps back, brakes as everything else that is amiss does.
+        """
+        if math.isfinite(steady_s):
+            step_s = self._pass_time(steady_s)
+        else:
+            step_s = self._pass_time(self._steady_s + self._period_s)
+            self._refuse_plans(Reason.CLOCK_BAD_NUMBER)
+        if math.isfinite(ros_s):
+            self._admit_plans(ros_s)
+        else:
+            self._refuse_plans(Reason.CLOCK_BAD_NUMBER)
+        wish = self._wish(self._steady_s, ros_s)
+        linear, angular = self._limiter.step(wish.linear, wish.angular, step_s)
         return Command(linear, angular, wish.reason, wish.detail)
+
+    def _pass_time(self, steady_s: float) -> float:
+        """Take note of the time; returns how much of it the command may use, s."""
+        elapsed_s, self._steady_s = steady_s - self._steady_s, steady_s
+        newest_s = max(self._odometry_s, self._scan_s)
+        if elapsed_s < -_CLOCK_JUMP_S or newest_s > steady_s + _CLOCK_JUMP_S:
+            # Every age and the way driven would be wrong: begin again.
+            self._odometry_s = self._scan_s = -math.inf
+            self._odometry_bad_s = self._scan_bad_s = -math.inf
+            self._way, self._recovery = _Way(), _Recovery()
+            self._refuse_plans(Reason.CLOCK_JUMPED)
+        if elapsed_s > _MAX_STEP_S:
+            return _MAX_STEP_S if elapsed_s < math.inf else 0.0
+        if elapsed_s >= 0.0:
+            self._period_s = elapsed_s
+        return self._period_s
+
+    def _noticed_s(self, steady_s: float) -> float:
+        """When a bad input counts from: its own stamp may be as bad as the rest of it."""
+        return steady_s if steady_s > self._steady_s else self._steady_s
 
     def _wish(self, steady_s: float, ros_s: float) -> _Wish:
         if self._emergency_latched:
@@ -300,7 +347,20 @@ class SafetyController:
         if fault is not None:
             return fault
         planned = self._planned(steady_s, ros_s)
-        return self._held_back(planned, steady_s) if planned.linear else planned
+        wish = self._recovered(planned, steady_s)
+        return self._held_back(wish, steady_s) if wish.linear else wish
+
+    def _recovered(self, planned: _Wish, steady_s: float) -> _Wish:
+        """The wish, or the way out of a bump that the planner does not leave by itself."""
+        forward = planned.linear > 0.0
+        pose = self._way.pose_at(steady_s)
+        turn = math.copysign(_TURN_AWAY_RADPS, planned.angular)
+        phase = self._recovery.phase(steady_s, pose, forward, self._bumper)
+        if phase is Reason.BACKING_OFF:
+            return _Wish(phase, -min(_BACK_OFF_MPS, -self._limits.linear_min_mps))
+        if phase is Reason.TURNING_AWAY:
+            return _Wish(phase, 0.0, turn)
+        return planned
 
     def _sensor_fault(self, steady_s: float) -> _Wish | None:
         settings = self._settings
@@ -310,7 +370,7 @@ class SafetyController:
             return _Wish(Reason.ODOMETRY_BAD_NUMBER)
         if odometry_age_s == math.inf:
             return _Wish(Reason.WAITING_FOR_ODOMETRY)
-        if odometry_age_s > settings.odometry_timeout_s:
+        if not _is_fresh(odometry_age_s, settings.odometry_timeout_s):
             return _Wish(
                 Reason.ODOMETRY_STALE, detail=_age(odometry_age_s, settings.odometry_timeout_s)
             )
@@ -320,7 +380,7 @@ class SafetyController:
             return _Wish(Reason.SCAN_INVALID)
         if scan_age_s == math.inf:
             return _Wish(Reason.WAITING_FOR_SCAN)
-        if scan_age_s > settings.scan_timeout_s:
+        if not _is_fresh(scan_age_s, settings.scan_timeout_s):
             return _Wish(Reason.SCAN_STALE, detail=_age(scan_age_s, settings.scan_timeout_s))
         return None
 
@@ -338,7 +398,7 @@ class SafetyController:
     def _admit_plans(self, ros_s: float) -> None:
         """Check the stamps of what arrived since the last step, and note a clock that jumped."""
         inbox, self._inbox = self._inbox, []
-        if self._ros_s is not None and ros_s < self._ros_s - _CLOCK_JUMP_S and self._plans:
+        if ros_s < self._ros_s - _CLOCK_JUMP_S and self._plans:
             self._refuse_plans(Reason.CLOCK_JUMPED)
         self._ros_s = ros_s
         for arrived in inbox:
@@ -350,6 +410,8 @@ class SafetyController:
                 self._refuse_plans(Reason.PLAN_FROM_FUTURE)
             elif plan.end_s <= ros_s:
                 self._refuse_plans(Reason.PLAN_FROM_PAST)
+            elif plan.seen_s is not None and ros_s - plan.seen_s > self._settings.belief_timeout_s:
+                self._refuse_plans(Reason.BELIEF_STALE)
             else:
                 self._plan_fault = None
                 self._plans.append(arrived)
@@ -372,7 +434,7 @@ class SafetyController:
             return _Wish(Reason.PLAN_ENDED)
         if ended:
             return _Wish(Reason.PLAN_STALE, detail=f"it ended {ros_s - plan.end_s:.2f} s ago")
-        if age_s > self._settings.plan_timeout_s:
+        if not _is_fresh(age_s, self._settings.plan_timeout_s):
             return _Wish(Reason.PLAN_STALE, detail=_age(age_s, self._settings.plan_timeout_s))
         if not _started(plan, ros_s):
             return _Wish(Reason.PLAN_PENDING)
@@ -398,7 +460,8 @@ class SafetyController:
             return wish
         detail = f"free for {free_m:.2f} m"
         if speed >= _CLOSED_MPS:
-            return _Wish(Reason.SLOWED, math.copysign(speed, linear), wish.angular, detail)
+            reason = Reason.SLOWED if wish.reason is Reason.FOLLOWING_PLAN else wish.reason
+            return _Wish(reason, math.copysign(speed, linear), wish.angular, detail)
         reason = Reason.SLOWED if wish.angular else Reason.PATH_CLOSED
         return _Wish(reason, 0.0, wish.angular, detail)
 
@@ -440,7 +503,8 @@ class SafetyController:
             metres = np.asarray(ranges, dtype=np.float64)
         except (TypeError, ValueError):
             return None
-        if metres.ndim != 1 or not (math.isfinite(angle_min) and math.isfinite(angle_increment)):
+        span_rad = abs(angle_increment) * (len(metres) - 1) if metres.ndim == 1 else math.inf
+        if not (abs(angle_min) <= _CIRCLE_RAD and span_rad <= _CIRCLE_RAD):  # NaN is not, either
             return None
         read = ((metres > 0.0) & (metres >= range_min_m)) | (metres == -math.inf)
         if 2 * np.count_nonzero(read) <= len(metres) or angle_increment == 0.0:
@@ -458,6 +522,42 @@ class SafetyController:
 class _Arrived:
     steady_s: float
     plan: Plan
+
+
+class _Recovery:
+    """The way out of a bump: wait for the planner, back off, turn, then drive by plan again."""
+
+    def __init__(self) -> None:
+        self._reset()
+
+    def _reset(self) -> None:
+        self._phase: Reason | None = None
+        self._since_s: float | None = None  # when the phase, or the wait for the planner, began
+        self._from: _Pose = (0.0, 0.0, 0.0)
+
+    def phase(self, now_s: float, pose: _Pose, forward: bool, pressed: bool) -> Reason | None:
+        """What to do now, BACKING_OFF or TURNING_AWAY, or None to do as planned.
+
+        Args:
+            now_s: steady clock, s.
+            pose: by dead reckoning.
+            forward: whether the plan leads forward; one that does not is the better way out.
+            pressed: whether the bumper is pressed.
+        """
+        if not forward or not (pressed or self._phase):
+            self._reset()
+            return None
+        if self._since_s is None:
+            self._since_s = now_s
+        x, y, yaw = (now - then for now, then in zip(pose, self._from, strict=True))
+        late = now_s - self._since_s >= _PHASE_LIMIT_S  # wheels that slip, no room behind
+        if self._phase is None and now_s - self._since_s >= _BUMP_PATIENCE_S:
+            self._phase, self._since_s, self._from = Reason.BACKING_OFF, now_s, pose
+        elif self._phase is Reason.BACKING_OFF and (math.hypot(x, y) >= _BACK_OFF_M or late):
+            self._phase, self._since_s, self._from = Reason.TURNING_AWAY, now_s, pose
+        elif self._phase is Reason.TURNING_AWAY and (abs(yaw) >= _TURN_AWAY_RAD or late):
+            self._reset()
+        return self._phase
 
 
 def free_distance(
@@ -510,14 +610,14 @@ class _Way:
 
     def __init__(self) -> None:
         self._times: deque[float] = deque(maxlen=self._KEPT)
-        self._poses: deque[tuple[float, float, float]] = deque(maxlen=self._KEPT)
+        self._poses: deque[_Pose] = deque(maxlen=self._KEPT)
         self._speeds = (0.0, 0.0)
 
     def add(self, steady_s: float, linear: float, angular: float) -> None:
         """Note the speeds at a time; one that is no later than the last is left out."""
         if self._times and steady_s <= self._times[-1]:
             return
-        self._poses.append(self._pose_at(steady_s))
+        self._poses.append(self.pose_at(steady_s))
         self._times.append(steady_s)
         self._speeds = (linear, angular)
 
@@ -525,15 +625,16 @@ class _Way:
         self, points: NDArray[np.float64], then_s: float, now_s: float
     ) -> NDArray[np.float64]:
         """Points (N, 2) of the robot's frame at `then_s`, in its frame at `now_s`."""
-        x, y, yaw = self._pose_at(then_s)
-        x_now, y_now, yaw_now = self._pose_at(now_s)
+        x, y, yaw = self.pose_at(then_s)
+        x_now, y_now, yaw_now = self.pose_at(now_s)
         cosine, sine = math.cos(yaw - yaw_now), math.sin(yaw - yaw_now)
         turned = points @ np.array([[cosine, sine], [-sine, cosine]])
         cosine, sine = math.cos(yaw_now), math.sin(yaw_now)
         east, north = x - x_now, y - y_now
         return turned + (cosine * east + sine * north, cosine * north - sine * east)
 
-    def _pose_at(self, steady_s: float) -> tuple[float, float, float]:
+    def pose_at(self, steady_s: float) -> _Pose:
+        """Pose at a time; later than all that is known, carried on at the last speeds."""
         if not self._times:
             return 0.0, 0.0, 0.0
         after = bisect.bisect_right(self._times, steady_s)
@@ -599,6 +700,10 @@ def _started(plan: Plan, ros_s: float) -> bool:
     return not len(plan.actions) or plan.start_s <= ros_s
 
 
+def _is_fresh(age_s: float, limit_s: float) -> bool:
+    return -_CLOCK_JUMP_S <= age_s <= limit_s  # NaN is not
+
+
 def _age(age_s: float, limit_s: float) -> str:
     return f"the last one is {age_s:.2f} s old, limit {limit_s:.2f} s"
 
@@ -614,8 +719,9 @@ def _plan_fault(plan: Plan) -> Reason | None:
         return Reason.PLAN_TOO_LONG
     if not len(actions):
         return None
-    if not (math.isfinite(plan.start_s) and np.isfinite(actions).all()):
+    stamps = (plan.start_s, plan.seen_s or 0.0)
+    if not (np.isfinite(stamps).all() and np.isfinite(actions).all()):
         return Reason.PLAN_BAD_NUMBER
-    if not 0.0 < plan.action_duration_s <= MAX_ACTION_DURATION_S:
+    if not MIN_ACTION_DURATION_S <= plan.action_duration_s <= MAX_ACTION_DURATION_S:
         return Reason.PLAN_BAD_DURATION
     return None
