@@ -24,7 +24,10 @@ from launch_ros.actions import Node
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from nav_msgs.msg import Odometry
+from rclpy.duration import Duration
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.qos import qos_profile_sensor_data
+from rclpy.time import Time
 from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -51,6 +54,7 @@ class Robot:
         self.plan: tuple[float, float] | None = (LINEAR, ANGULAR)
         self.odom: float | None = 0.0
         self.scan: float | None = math.inf
+        self.picture_age_s = 0.0
         self.commands: list[tuple[float, float, float]] = []
         peer = bench.peer
         peer.create_subscription(kind, "cmd_vel", self._on_command, 100)
@@ -86,7 +90,9 @@ class Robot:
 
     def send_plan(self, linear: list[float], angular: list[float]) -> None:
         message = Plan(action_duration_s=0.3, linear=floats(linear), angular=floats(angular))
-        message.header.stamp = message.observation_stamp = self.bench.now()
+        message.header.stamp = self.bench.now()
+        seen = Time.from_msg(message.header.stamp) - Duration(seconds=self.picture_age_s)
+        message.observation_stamp = seen.to_msg()
         self.plans.publish(message)
 
     def drive(self) -> None:
@@ -190,6 +196,26 @@ def test_it_stops_for_a_plan_that_is_not_a_number(robot: Robot) -> None:
     robot.stops(Status.STOPPED, "plan refused", within_s=0.2)
 
 
+def test_it_stops_for_plans_that_rest_on_an_old_picture(robot: Robot) -> None:
+    robot.drive()
+    robot.picture_age_s = 1.5
+    robot.stops(Status.STOPPED, "rests on an old picture", within_s=0.2)
+
+
+def test_it_backs_away_from_a_bump_and_goes_on(robot: Robot, bench: Bench) -> None:
+    """The planner knows nothing of it and leads on; the wheels do not turn, so time ends it."""
+    bumper = bench.publisher(Bool, "bumper", qos_profile_sensor_data)
+    robot.drive()
+    bumper.publish(Bool(data=True))
+    bench.wait_for(lambda: robot.told(Status.DRIVING, "backing off after a bump"))
+    bench.wait_for(lambda: robot.commands[-1][1] < -0.05)
+    bumper.publish(Bool(data=False))
+    bench.wait_for(lambda: robot.told(Status.DRIVING, "turning away after a bump"))
+    count = len(robot.commands)
+    bench.wait_for(lambda: robot.commands[-1][1] == pytest.approx(LINEAR), 10.0)
+    assert max(command[2] for command in robot.commands[count:]) > ANGULAR
+
+
 def test_it_stops_for_a_plan_of_uneven_lengths(robot: Robot) -> None:
     robot.drive()
     robot.plan = None
@@ -284,7 +310,7 @@ def test_a_listener_of_the_other_type_is_told(bench: Bench, outside: Bench) -> N
     bench.bring_up(ActuationNode, robot=str(HOMEBOT))
     reports: list[DiagnosticArray] = bench.collect(DiagnosticArray, "diagnostics")
     outside.collect(TwistStamped, "cmd_vel")
-    text = "listens to /cmd_vel as geometry_msgs/msg/TwistStamped"
+    text = "takes it as geometry_msgs/msg/TwistStamped"
     bench.wait_for(lambda: any(text in report.status[0].message for report in reports))
 
 

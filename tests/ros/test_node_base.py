@@ -213,7 +213,28 @@ def test_a_quality_of_service_that_does_not_fit_is_told(bench: Bench) -> None:
 
     bench.wait_for(both)
     text = node.health._problems["qos of /in"].text
-    assert "'peer'" in text and "\n" not in text
+    assert "/peer" in text and "/plain" in text and "\n" not in text
+
+
+def test_a_topic_of_another_type_is_told(bench: Bench, domain: int) -> None:
+    """On both sides, and by its name; the other is a participant of its own, as in a graph."""
+    outside = Bench(domain)
+    outside.peer.create_publisher(Heartbeat, "in", 10)
+    outside.peer.create_subscription(Heartbeat, "out", lambda _: None, 10)
+    node = bench.start(Plain, file="x")
+    node.listen(String, "in", lambda _: None, LATEST)
+    node.advertise(String, "out", LATEST)
+    told: dict[str, str] = {}
+
+    def both() -> bool:
+        told.update({kind: p.text for kind, p in node.health._problems.items()})
+        return {"type of /in at /peer", "type of /out at /peer"} <= told.keys()
+
+    bench.wait_for(both)
+    text = told["type of /in at /peer"]
+    assert "/plain, which takes it as std_msgs/msg/String" in text
+    assert "/peer, which takes it as foresight_interfaces/msg/Heartbeat" in text
+    outside.close()
 
 
 # --- the worker

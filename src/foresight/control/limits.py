@@ -44,7 +44,13 @@ class VelocityLimiter:
         slowing = abs(linear) < abs(self.linear_mps)
         accel = limits.linear_decel_mps2 if slowing else limits.linear_accel_mps2
         self.linear_mps, self._linear_accel = _approach(
-            self.linear_mps, self._linear_accel, linear, accel, limits.linear_jerk_mps3, dt_s
+            self.linear_mps,
+            self._linear_accel,
+            linear,
+            accel,
+            limits.linear_jerk_mps3,
+            dt_s,
+            (limits.linear_min_mps, limits.linear_max_mps),
         )
         self.angular_radps, self._angular_accel = _approach(
             self.angular_radps,
@@ -53,11 +59,7 @@ class VelocityLimiter:
             limits.angular_accel_radps2,
             limits.angular_jerk_radps3,
             dt_s,
-        )
-        # Steps of uneven length may leave a trace of overshoot: the limit itself still holds.
-        self.linear_mps = _clamp(self.linear_mps, limits.linear_min_mps, limits.linear_max_mps)
-        self.angular_radps = _clamp(
-            self.angular_radps, -limits.angular_max_radps, limits.angular_max_radps
+            (-limits.angular_max_radps, limits.angular_max_radps),
         )
         return self.linear_mps, self.angular_radps
 
@@ -67,7 +69,13 @@ def _clamp(value: float, low: float, high: float) -> float:
 
 
 def _approach(
-    velocity: float, accel: float, target: float, accel_max: float, jerk: float, dt: float
+    velocity: float,
+    accel: float,
+    target: float,
+    accel_max: float,
+    jerk: float,
+    dt: float,
+    within: tuple[float, float],
 ) -> tuple[float, float]:
     """One step of one axis: (velocity, acceleration) after `dt`.
 
@@ -77,9 +85,17 @@ def _approach(
     if dt < _LEAST_STEP_S:
         return velocity, accel
     gap, quantum = (target - velocity) / dt, jerk * dt
+    if velocity == 0.0 and abs(accel) > quantum * (1.0 + 1e-9):
+        accel = 0.0  # a longer step came to rest with more than this one could undo
     steps = math.floor((math.sqrt(1.0 + 8.0 * abs(gap) / quantum) - 1.0) / 2.0)
     ramp = (abs(gap) + quantum * steps * (steps + 1) / 2.0) / (steps + 1)
     wanted = math.copysign(min(ramp, accel_max), gap)
     accel += min(max(wanted - accel, -quantum), quantum)
     landed = abs(accel - gap) < 1e-9 and abs(accel) <= quantum * (1.0 + 1e-9)
-    return (target, accel) if landed else (velocity + accel * dt, accel)
+    if landed:
+        return target, accel
+    # Steps of uneven length may leave a trace of overshoot: the limit itself still holds, and rest.
+    limited = _clamp(velocity + accel * dt, *within)
+    if limited * velocity < 0.0:
+        return 0.0, 0.0
+    return limited, (limited - velocity) / dt

@@ -330,9 +330,9 @@ class SafetyController:
             self._refuse_plans(Reason.CLOCK_JUMPED)
         if elapsed_s > _MAX_STEP_S:
             return _MAX_STEP_S if elapsed_s < math.inf else 0.0
-        if elapsed_s >= 0.0:
+        if elapsed_s > 0.0:
             self._period_s = elapsed_s
-        return self._period_s
+        return 0.0 if elapsed_s == 0.0 else self._period_s
 
     def _noticed_s(self, steady_s: float) -> float:
         """When a bad input counts from: its own stamp may be as bad as the rest of it."""

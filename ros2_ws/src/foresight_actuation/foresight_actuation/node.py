@@ -51,6 +51,12 @@ class Parameters:
     plan_timeout_s: float = parameter(
         1.0, "Stop when no plan has come for this long, s.", minimum=0.1, maximum=10.0
     )
+    belief_timeout_s: float = parameter(
+        1.0,
+        "Refuse a plan that rests on a picture older than this when it comes, s.",
+        minimum=0.1,
+        maximum=10.0,
+    )
     odometry_timeout_s: float = parameter(
         0.5, "Stop when the last odometry is older, s.", minimum=0.05, maximum=5.0
     )
@@ -84,6 +90,7 @@ class ActuationNode(ForesightNode[Parameters]):
             profile,
             SafetySettings(
                 plan_timeout_s=values.plan_timeout_s,
+                belief_timeout_s=values.belief_timeout_s,
                 odometry_timeout_s=values.odometry_timeout_s,
                 scan_timeout_s=values.scan_timeout_s,
                 margin_m=values.obstacle_margin_m,
@@ -108,7 +115,6 @@ class ActuationNode(ForesightNode[Parameters]):
             self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
         self._ticked_s = 0.0
         self._timer = self.every(1.0 / values.rate_hz, self._tick)
-        self.every(STATUS_PERIOD_S, self._check_listeners)
 
     def activate(self) -> None:
         self._the_controller.activate()
@@ -136,8 +142,9 @@ class ActuationNode(ForesightNode[Parameters]):
             actions = np.column_stack([message.linear, message.angular])
         else:
             actions = np.zeros((len(message.linear), 1))  # refused for its shape
-        plan = Plan(seconds(message.header.stamp), message.action_duration_s, actions)
-        self._image_stamp_s = seconds(message.observation_stamp) if len(actions) else None
+        seen_s = seconds(message.observation_stamp) or None
+        plan = Plan(seconds(message.header.stamp), message.action_duration_s, actions, seen_s)
+        self._image_stamp_s = seen_s if len(actions) else None
         self._note("plan", self._the_controller.on_plan(time.monotonic(), plan))
         if time.monotonic() - self._ticked_s >= LEAST_TICK_S:
             self._timer.reset()
@@ -241,19 +248,6 @@ class ActuationNode(ForesightNode[Parameters]):
         message.header.stamp = to_stamp(self._entered_s)
         message.header.frame_id = self.values.base_frame
         self._statuses.publish(message)
-
-    def _check_listeners(self) -> None:
-        """Twist against TwistStamped connects to nothing, and nothing else would say so."""
-        ours = "geometry_msgs/msg/" + ("TwistStamped" if self._stamped else "Twist")
-        for listener in self.get_subscriptions_info_by_topic(self._velocities.topic_name):
-            if listener.topic_type != ours:
-                node = f"{listener.node_namespace.rstrip('/')}/{listener.node_name}"
-                self.health.problem(
-                    f"type of cmd_vel at {node}",
-                    f"{node} listens to {self._velocities.topic_name} as {listener.topic_type}, "
-                    f"but this node sends {ours}: it gets nothing; change the parameter 'stamped' "
-                    f"or the robot profile's stamped_cmd_vel",
-                )
 
 
 def main() -> int:

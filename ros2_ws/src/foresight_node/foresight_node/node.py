@@ -61,11 +61,13 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self.health = Health(self)
         self._heartbeats = self.create_publisher(Heartbeat, "heartbeat", 10)
         self._releases: list[Callable[[], object]] = []
+        # Who is at the other end of what `listen` and `advertise` made, by topic and type.
+        self._ends: dict[tuple[str, type], Callable[[], list[TopicEndpointInfo]]] = {}
         self._configured = self._leaving = False
         # A ROS clock stands still with /clock; a sign of life must not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=steady)
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self.health.publish, clock=steady)
+        self.create_timer(DIAGNOSTICS_PERIOD_S, self._report, clock=steady)
         self._survive_impossible_transitions()
 
     # --- for subclasses to override
@@ -103,6 +105,8 @@ class ForesightNode(LifecycleNode, Generic[P]):
 
         events = PublisherEventCallbacks(incompatible_qos=mismatch)
         publisher = self.create_lifecycle_publisher(kind, topic, mine, event_callbacks=events)
+        name = publisher.topic_name
+        self._ends[name, kind] = lambda: self.get_subscriptions_info_by_topic(name)
         self._releases.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
@@ -125,6 +129,8 @@ class ForesightNode(LifecycleNode, Generic[P]):
         subscription = self.create_subscription(
             kind, topic, when_active, mine, event_callbacks=events
         )
+        name = subscription.topic_name
+        self._ends[name, kind] = lambda: self.get_publishers_info_by_topic(name)
         self._releases.append(lambda: self.destroy_subscription(subscription))
 
     def every(self, period_s: float, callback: Callable[[], None], *, steady: bool = True) -> Timer:
@@ -236,6 +242,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
             self._say("clean up", error)
         while self._releases:
             self._releases.pop()()
+        self._ends.clear()
 
     def _say(self, verb: str, error: Exception) -> None:
         text = f"cannot {verb}: {error}"
@@ -253,10 +260,29 @@ class ForesightNode(LifecycleNode, Generic[P]):
         reason = reasons.split(";")[0].removeprefix("ERROR: ")
         self.health.problem(
             f"qos of {topic}",
-            f"{topic}: nothing will pass between this node and '{other.node_name}' "
-            f"({reason[0].lower()}{reason[1:]}); change the quality of service of one of them",
+            f"{topic}: nothing will pass between {self.get_fully_qualified_name()} and "
+            f"{_full_name(other)} ({reason[0].lower()}{reason[1:]}); change the quality of service "
+            "of one of them",
             ERROR,
         )
+
+    def _report(self) -> None:
+        self._tell_other_types()
+        self.health.publish()
+
+    def _tell_other_types(self) -> None:
+        """Endpoints of different types never meet, and no event says so."""
+        for (topic, kind), others in self._ends.items():
+            ours = f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+            for other in others():
+                if other.topic_type != ours:
+                    self.health.problem(
+                        f"type of {topic} at {_full_name(other)}",
+                        f"{topic}: nothing will pass between {self.get_fully_qualified_name()}, "
+                        f"which takes it as {ours}, and {_full_name(other)}, which takes it as "
+                        f"{other.topic_type}; change the type of one of them",
+                        ERROR,
+                    )
 
     def _survive_impossible_transitions(self) -> None:
         """Answer them: in rclpy, a request that does not fit the state raises out of spin."""
@@ -283,6 +309,10 @@ class ForesightNode(LifecycleNode, Generic[P]):
         beat = Heartbeat(node=self.get_fully_qualified_name(), lifecycle_state=self.lifecycle_state)
         beat.header.stamp = self.get_clock().now().to_msg()
         self._heartbeats.publish(beat)
+
+
+def _full_name(other: TopicEndpointInfo) -> str:
+    return f"{other.node_namespace.rstrip('/')}/{other.node_name}"
 
 
 def _core(qos: QoSProfile) -> QoSProfile:
