@@ -97,5 +97,5 @@ def _approach(
     # Steps of uneven length may leave a trace of overshoot: the limit itself still holds, and rest.
     limited = _clamp(velocity + accel * dt, *within)
     if limited * velocity < 0.0:
-        return 0.0, 0.0
+        limited = 0.0
     return limited, (limited - velocity) / dt
