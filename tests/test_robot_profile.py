@@ -80,6 +80,13 @@ def test_wrong_value_is_told_with_file_key_and_value(
     assert f"'{key}'" in message and shown in message
 
 
+@pytest.mark.parametrize("key", ["linear_jerk_mps3", "angular_jerk_radps3"])
+def test_a_jerk_too_low_for_a_timely_stop_is_refused(edited: Callable[..., Path], key: str) -> None:
+    message = refusal(edited(f"limits.{key}", 5.0))
+    assert f"limits.{key} is 5, which makes a stop more than 0.2 s longer" in message
+    assert "or more" in message
+
+
 @pytest.mark.parametrize("key", ["limits", "limits.linear_jerk_mps3", "name", "odometry.rate_hz"])
 def test_missing_key_is_told_with_a_remedy(edited: Callable[..., Path], key: str) -> None:
     message = refusal(edited(key, ...))

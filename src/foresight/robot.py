@@ -6,9 +6,11 @@ import reprlib
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 MAX_PROFILE_BYTES = 64 * 1024
+STOP_DELAY_S = 0.2
+"""A stop takes no longer than braking at the profile's deceleration, and this."""
 
 
 class ProfileError(ValueError):
@@ -30,6 +32,32 @@ class Limits(_Section):
     angular_accel_radps2: float = Field(gt=0, le=100)
     linear_jerk_mps3: float = Field(gt=0, le=1000)
     angular_jerk_radps3: float = Field(gt=0, le=5000)
+
+    @model_validator(mode="after")
+    def _jerk_lets_it_stop(self) -> Limits:
+        """Refuse a jerk that takes too long to turn speeding up round into braking."""
+        for key, jerk, accel, decel in (
+            (
+                "linear_jerk_mps3",
+                self.linear_jerk_mps3,
+                self.linear_accel_mps2,
+                self.linear_decel_mps2,
+            ),
+            (
+                "angular_jerk_radps3",
+                self.angular_jerk_radps3,
+                self.angular_accel_radps2,
+                self.angular_accel_radps2,
+            ),
+        ):
+            # Acceleration to zero, what the speed gains meanwhile, and half of each braking ramp.
+            least = (accel + accel**2 / (2.0 * decel) + decel) / STOP_DELAY_S
+            if jerk < least:
+                raise ValueError(
+                    f"{key} is {jerk:g}, which makes a stop more than {STOP_DELAY_S} s longer than "
+                    f"braking; give {least:.3g} or more, or a lower acceleration"
+                )
+        return self
 
 
 class Drive(_Section):
@@ -118,4 +146,6 @@ def _first_fault(error: ValidationError) -> str:
         return f"key '{key}' is missing; add it (config/robots/homebot.yaml shows every key)"
     if fault["type"] == "extra_forbidden":
         return f"key '{key}' is unknown; remove it or correct its spelling"
+    if fault["type"] == "value_error":  # of a whole section; it names the key
+        return f"{key}.{fault['ctx']['error']}"
     return f"key '{key}' has the value {reprlib.repr(fault['input'])}: {remedy}"

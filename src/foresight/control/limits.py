@@ -41,6 +41,14 @@ class VelocityLimiter:
         angular = _clamp(angular_radps, -limits.angular_max_radps, limits.angular_max_radps)
         if linear * self.linear_mps < 0.0:
             linear = 0.0
+        # However uneven the steps: braking ends at rest, not beyond it.
+        within = (
+            limits.linear_min_mps if self.linear_mps <= 0.0 else 0.0,
+            limits.linear_max_mps if self.linear_mps >= 0.0 else 0.0,
+        )
+        undone = limits.linear_jerk_mps3 * dt_s * (1.0 + 1e-9)
+        if self.linear_mps == 0.0 and abs(self._linear_accel) > undone:
+            self._linear_accel = 0.0
         slowing = abs(linear) < abs(self.linear_mps)
         accel = limits.linear_decel_mps2 if slowing else limits.linear_accel_mps2
         self.linear_mps, self._linear_accel = _approach(
@@ -50,7 +58,7 @@ class VelocityLimiter:
             accel,
             limits.linear_jerk_mps3,
             dt_s,
-            (limits.linear_min_mps, limits.linear_max_mps),
+            within,
         )
         self.angular_radps, self._angular_accel = _approach(
             self.angular_radps,
@@ -85,8 +93,6 @@ def _approach(
     if dt < _LEAST_STEP_S:
         return velocity, accel
     gap, quantum = (target - velocity) / dt, jerk * dt
-    if velocity == 0.0 and abs(accel) > quantum * (1.0 + 1e-9):
-        accel = 0.0  # a longer step came to rest with more than this one could undo
     steps = math.floor((math.sqrt(1.0 + 8.0 * abs(gap) / quantum) - 1.0) / 2.0)
     ramp = (abs(gap) + quantum * steps * (steps + 1) / 2.0) / (steps + 1)
     wanted = math.copysign(min(ramp, accel_max), gap)
@@ -94,8 +100,6 @@ def _approach(
     landed = abs(accel - gap) < 1e-9 and abs(accel) <= quantum * (1.0 + 1e-9)
     if landed:
         return target, accel
-    # Steps of uneven length may leave a trace of overshoot: the limit itself still holds, and rest.
+    # Steps of uneven length may leave a trace of overshoot: the limit itself still holds.
     limited = _clamp(velocity + accel * dt, *within)
-    if limited * velocity < 0.0:
-        limited = 0.0
     return limited, (limited - velocity) / dt
