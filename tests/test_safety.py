@@ -347,6 +347,59 @@ def test_ros_time_that_jumps_back_voids_the_plan() -> None:
     bench.drive()
 
 
+@pytest.mark.parametrize(("steady_s", "ros_s"), [(math.nan, 1.0), (1.0, math.nan), (math.inf, 1)])
+def test_a_clock_that_is_no_number_stops_the_robot(steady_s: float, ros_s: float) -> None:
+    bench = Bench()
+    before = bench.drive()
+    after = bench.controller.step(bench.now_s + PERIOD_S * steady_s, bench.ros_s * ros_s)
+    assert after.reason is Reason.CLOCK_BAD_NUMBER
+    assert after.linear < before.linear
+    bench.drive()
+
+
+def test_a_plan_that_rests_on_an_old_picture_is_refused() -> None:
+    bench = Bench()
+    bench.drive()
+    plan = Plan(bench.ros_s, 0.3, np.full((8, 2), 0.3), seen_s=bench.ros_s - 1.2)
+    bench.controller.on_plan(bench.now_s, plan)
+    assert_comes_to_rest(bench, bench.tick(), Reason.BELIEF_STALE)
+    bench.drive()
+
+
+def test_odometry_from_the_future_stops_the_robot_only_once() -> None:
+    bench = Bench()
+    bench.drive()
+    bench.controller.on_odometry(bench.now_s + 100.0, 0.0, 0.0)
+    assert bench.tick().state is not State.DRIVING
+    bench.drive()
+
+
+def test_after_a_bump_it_backs_off_turns_away_and_drives_by_plan_again() -> None:
+    bench = Bench()
+    bench.drive(0.4, 0.0)
+    bench.controller.on_bumper(bench.now_s, True)
+    reasons, way_m, turned_rad = [], 0.0, 0.0
+    for tick in range(round(6.0 / PERIOD_S)):
+        if tick % 4 == 0:
+            bench.plan(0.4, 0.0)
+        command = bench.tick()
+        bench.odometry = (command.linear, command.angular)
+        if command.reason is Reason.BACKING_OFF:
+            bench.controller.on_bumper(bench.now_s, False)
+            way_m -= command.linear * PERIOD_S
+        turned_rad += command.angular * PERIOD_S
+        if command.reason not in reasons:
+            reasons.append(command.reason)
+    assert reasons == [
+        Reason.BUMPER_PRESSED,
+        Reason.BACKING_OFF,
+        Reason.TURNING_AWAY,
+        Reason.FOLLOWING_PLAN,
+    ]
+    assert way_m == pytest.approx(0.1, abs=0.02)
+    assert turned_rad == pytest.approx(0.6, abs=0.1)
+
+
 def test_emergency_stop_latches_until_released_and_reset() -> None:
     bench = Bench()
     bench.drive()
