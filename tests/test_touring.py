@@ -10,7 +10,6 @@ import pytest
 
 from foresight import bundle
 from foresight.learning import touring
-from foresight.learning.evaluate import evaluate
 from foresight.learning.touring import MemoryJob, remember, stations
 from foresight.memory import Places
 from foresight.robot import RobotProfile
@@ -42,7 +41,7 @@ def test_what_is_remembered_of_a_drive_is_connected(
 ) -> None:
     """Half a minute of a tour or an exploration, with a model that hardly learned anything."""
     file = tmp_path / "places.db"
-    monkeypatch.setattr(touring, "_LIMIT_S", 30.0)
+    monkeypatch.setattr(touring, "TOUR_S", 30.0)
     monkeypatch.setattr(touring, "EXPLORE_S", 30.0)
     made = remember(MemoryJob(exported, HOMEBOT, 0, 3, file, explored))
     assert made.places > 1
@@ -51,21 +50,3 @@ def test_what_is_remembered_of_a_drive_is_connected(
     with Places.open(file, manifest.graphs["encoder"].sha256, manifest.latent_size) as places:
         assert len(places) == made.places
         assert np.isfinite(places.costs_to(int(places.ids[-1])).costs).sum() > 1
-
-
-def test_an_evaluation_tells_which_memory_it_drove_with(
-    exported: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(touring, "EXPLORE_S", 10.0)
-    content = evaluate(exported, HOMEBOT, "near", [0], 1, 0, memory="explore")
-    assert content["memory"] == "explore"
-    made = content["remembered"]["0"]
-    assert made["places"] > 0
-    assert made["minutes"] == pytest.approx(10 / 60, abs=0.01)
-
-
-def test_a_memory_that_is_unknown_or_of_no_use_is_refused(exported: Path) -> None:
-    with pytest.raises(ValueError, match="choose one of none, tour, explore"):
-        evaluate(exported, HOMEBOT, "near", [0], 1, 0, memory="map")
-    with pytest.raises(ValueError, match="surprise drives without memory"):
-        evaluate(exported, HOMEBOT, "surprise", [0], 1, 0, memory="tour")
