@@ -41,7 +41,7 @@ def test_what_is_remembered_of_a_drive_is_connected(
 ) -> None:
     """Half a minute of a tour or an exploration, with a model that hardly learned anything."""
     file = tmp_path / "places.db"
-    monkeypatch.setattr(touring, "_LIMIT_S", 30.0)
+    monkeypatch.setattr(touring, "TOUR_S", 30.0)
     monkeypatch.setattr(touring, "EXPLORE_S", 30.0)
     made = remember(MemoryJob(exported, HOMEBOT, 0, 3, file, explored))
     assert made.places > 1

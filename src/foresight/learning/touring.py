@@ -30,7 +30,7 @@ from foresight.sim.tasks import CELL_M, PASSAGE_M, Pose, Task, draw_poses, path_
 _REACH_M = 1.2  # no place of the home is further from a station, as the crow flies
 _LOOK_RADPS = 0.9
 _CANDIDATES = 400
-_LIMIT_S = 3600.0
+TOUR_S = 3600.0
 EXPLORE_S = 1200.0
 _LOOK_EVERY = 3  # ticks of 0.1 s
 
@@ -136,7 +136,7 @@ def remember(job: MemoryJob) -> Remembered:
     """Drive a robot around, and leave what it remembers in a file."""
     bundle, profile = bundles.load(job.bundle), RobotProfile.load(job.robot)
     simulator = Simulator(Apartment(job.world), profile, job.seed)
-    limit_s = EXPLORE_S if job.explored else _LIMIT_S
+    limit_s = EXPLORE_S if job.explored else TOUR_S
     driver: Driver = Exploring(profile, limit_s) if job.explored else Tour(job.seed)
     try:
         digest = bundle.manifest.graphs["encoder"].sha256
