@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from harness import Bench
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
-from sensor_msgs.msg import CompressedImage, Image, LaserScan
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from unique_identifier_msgs.msg import UUID
@@ -53,7 +54,7 @@ from foresight_world_model.node import WorldModelNode
 
 pytestmark = pytest.mark.timeout(0 if "FORESIGHT_FUZZ" in os.environ else 60)
 
-SERIES = int(os.environ.get("FORESIGHT_FUZZ", 25))
+SERIES = int(os.environ.get("FORESIGHT_FUZZ", 40))
 MOST_MESSAGES = 6
 MOST_GROWTH_MIB = 200
 GOAL = UUID(uuid=np.arange(16, dtype=np.uint8))
@@ -80,6 +81,12 @@ def _picture(now: Any) -> Image:
     message.data.frombytes(pixels.tobytes())
     message.header.stamp = now
     return message
+
+
+def _calibration(now: Any) -> CameraInfo:
+    info = CameraInfo(height=48, width=64, distortion_model="plumb_bob", d=[0.0] * 5)
+    info.header.stamp, info.k = now, [32.0, 0.0, 32.0, 0.0, 32.0, 24.0, 0.0, 0.0, 1.0]
+    return info
 
 
 def _odometry(now: Any) -> Odometry:
@@ -129,7 +136,7 @@ def perception(bench: Bench, passthrough: Path, homebot: Path, _folder: Path) ->
 
     def good() -> list[Any]:
         now = stamp(time.time())
-        return [_odometry(now), _picture(now)]
+        return [_calibration(now), _odometry(now), _picture(now)]
 
     return Target(node, good, answers)
 
@@ -151,7 +158,7 @@ def perception_compressed(
         message = CompressedImage(format="png")
         message.data.frombytes(png)
         message.header.stamp = now
-        return [_odometry(now), message]
+        return [_calibration(now), _odometry(now), message]
 
     return Target(node, good, answers)
 
@@ -220,7 +227,7 @@ def planning(bench: Bench, passthrough: Path, homebot: Path, _folder: Path) -> T
     def messages() -> list[Any]:
         belief = good.body(Belief)
         now = belief.header.stamp
-        return [_odometry(now), _scan(now), belief, good.aim()]
+        return [_calibration(now), _odometry(now), _scan(now), belief, good.aim()]
 
     def pursue(goal: Any) -> None:
         node._on_accepted(PURSUITS[type(goal)], Handle(goal))
@@ -312,9 +319,10 @@ def test_node_survives_every_message(
 ) -> None:
     target = make(bench, passthrough, homebot, tmp_path)
     node, process, kinds = target.node, psutil.Process(), list(_samples(target))
+    series = st.sampled_from(kinds).flatmap(lambda kind: st.tuples(st.just(kind), damages(kind)))
 
     @settings(
-        max_examples=SERIES,
+        max_examples=-(-SERIES // 2),  # it runs twice
         deadline=None,
         database=None,
         suppress_health_check=list(HealthCheck),
@@ -323,9 +331,10 @@ def test_node_survives_every_message(
     @given(st.data())
     def bombard(data: st.DataObject) -> None:
         samples = _samples(target)
-        for kind in data.draw(st.lists(st.sampled_from(kinds), min_size=1, max_size=MOST_MESSAGES)):
-            message = damaged(samples[kind], data.draw(damages(kind)))
-            if target.extra is not None and isinstance(message, tuple(map(type, target.extras))):
+        drawn = data.draw(st.lists(series, min_size=1, max_size=MOST_MESSAGES))
+        for kind, these in drawn:
+            message = damaged(samples[kind], these)
+            if target.extra is not None and kind in map(type, target.extras):
                 target.extra(message)
             else:
                 _hear(node, message)
@@ -351,3 +360,22 @@ def _works(bench: Bench, target: Target) -> None:
             _hear(target.node, message)
         _settle(bench, target.node)
         bench.executor.spin_once(timeout_sec=0.05)
+
+
+@pytest.mark.parametrize("make", (world_model, planning), ids=lambda make: make.__name__)
+def test_node_stays_small_when_a_senders_clock_stands(
+    make: Callable[..., Target], bench: Bench, passthrough: Path, homebot: Path, tmp_path: Path
+) -> None:
+    target = make(bench, passthrough, homebot, tmp_path)
+    frozen = [m for m in target.good() if isinstance(m, Odometry | ExecutedAction)]
+    tracemalloc.start()
+    try:
+        for message in frozen * 4000:
+            _hear(target.node, message)
+        first = tracemalloc.get_traced_memory()[0]
+        for message in frozen * 4000:
+            _hear(target.node, message)
+        growth = tracemalloc.get_traced_memory()[0] - first
+    finally:
+        tracemalloc.stop()
+    assert growth < 100_000, f"{growth} bytes more after 4000 messages with one stamp"
