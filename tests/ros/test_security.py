@@ -167,3 +167,10 @@ def test_without_a_keystore_nothing_is_set(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_keystore_without_an_enclave_ends_the_launch_with_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no enclave /foresight/perception"):
         _launched("foresight.launch.py", security=str(tmp_path))
+
+
+def test_a_missions_process_has_its_enclave(keystore: Path) -> None:
+    mission = str(ROOT / "config" / "missions" / "patrol.yaml")
+    context, processes = _launched("mission.launch.py", security=str(keystore), mission=mission)
+    assert ["--enclave /foresight/mission" in _words(context, p) for p in processes] == [True]
+    assert context.environment["ROS_SECURITY_ENABLE"] == "true"
