@@ -62,9 +62,27 @@ _CUTS = st.lists(
     min_size=1,
     max_size=4,
 )
-_VALUES = st.sampled_from(
-    (None, True, [], {}, "", "x" * 10_000, -1, 0, 10**400, float("nan"), float("inf"), [[]] * 1000)
-) | st.text(max_size=10) | st.integers() | st.floats()
+_VALUES = (
+    st.sampled_from(
+        (
+            None,
+            True,
+            [],
+            {},
+            "",
+            "x" * 10_000,
+            -1,
+            0,
+            10**400,
+            float("nan"),
+            float("inf"),
+            [[]] * 1000,
+        )
+    )
+    | st.text(max_size=10)
+    | st.integers()
+    | st.floats()
+)
 
 
 def _cut(data: bytes, cuts: list[Cut]) -> bytes:

@@ -41,7 +41,9 @@ def damages(kind: type) -> st.SearchStrategy[list[Damage]]:
     leaves = list(_leaves(kind()))
     if not leaves:
         return st.just([])
-    one = st.sampled_from(leaves).flatmap(lambda leaf: st.tuples(st.just(leaf[0]), _values(leaf[1])))
+    one = st.sampled_from(leaves).flatmap(
+        lambda leaf: st.tuples(st.just(leaf[0]), _values(leaf[1]))
+    )
     return st.lists(one, max_size=MOST_DAMAGES)
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from damage import damaged, damages, stamp
 from geometry_msgs.msg import Twist
 from harness import Bench
 from hypothesis import HealthCheck, given, settings
@@ -26,7 +27,6 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 from unique_identifier_msgs.msg import UUID
 
-from damage import damaged, damages, stamp
 from foresight import bundle
 from foresight_actuation.node import ActuationNode
 from foresight_interfaces.action import Explore, NavigateToImage, NavigateToPlace
@@ -141,9 +141,7 @@ def perception(bench: Bench, passthrough: Path, homebot: Path, _folder: Path) ->
     return Target(node, good, answers)
 
 
-def perception_compressed(
-    bench: Bench, passthrough: Path, homebot: Path, _folder: Path
-) -> Target:
+def perception_compressed(bench: Bench, passthrough: Path, homebot: Path, _folder: Path) -> Target:
     import cv2
 
     node = bench.bring_up(

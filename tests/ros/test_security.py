@@ -132,9 +132,7 @@ def _launched(file: str, **arguments: str) -> tuple[LaunchContext, list[Any]]:
 
 
 def _words(context: LaunchContext, process: Any) -> str:
-    return " ".join(
-        "".join(part.perform(context) for part in word) for word in process.cmd if word
-    )
+    return " ".join("".join(part.perform(context) for part in word) for word in process.cmd if word)
 
 
 @pytest.fixture
