@@ -24,7 +24,7 @@ from foresight import bundle
 from foresight.bundle import BundleError
 from foresight.cli import app
 from foresight.control.safety import Plan
-from foresight.learning import baselines, commission, probes
+from foresight.learning import baselines, commission, probes, touring
 from foresight.learning import evaluate as module
 from foresight.learning.driving import Agent, Drive, drive, limit_s
 from foresight.learning.evaluate import evaluate, summary, wilson
@@ -227,6 +227,20 @@ def test_failures_are_told_by_cause_and_shown(
     assert len(list(tmp_path.glob("near-world-0-*.png"))) == 2
 
 
+@pytest.mark.parametrize(("memory", "limit"), [("tour", "TOUR_S"), ("explore", "EXPLORE_S")])
+def test_it_tells_which_memory_it_drove_with(
+    lost: Path, homebot: Path, monkeypatch: pytest.MonkeyPatch, memory: str, limit: str
+) -> None:
+    """A memory of some seconds; the explorer keeps the last ones for its way back."""
+    monkeypatch.setattr(touring, limit, 15.0)
+    content = evaluate(lost, homebot, "near", [0], 1, 0, memory=memory)
+    assert content["memory"] == memory
+    made = content["remembered"]["0"]
+    assert made["places"] > 0
+    assert 0.0 < made["minutes"] <= 0.25
+    assert len(content["drives"]) == 1
+
+
 def test_wrong_arguments_are_refused_in_one_sentence(
     lost: Path, homebot: Path, tmp_path: Path
 ) -> None:
@@ -234,6 +248,10 @@ def test_wrong_arguments_are_refused_in_one_sentence(
         evaluate(lost, homebot, "garden", [0], 1, 0)
     with pytest.raises(ValueError, match="--episodes is 1; give at least one for each of 2"):
         evaluate(lost, homebot, "near", [0, 1], 1, 0)
+    with pytest.raises(ValueError, match="'map'.*none, tour, explore"):
+        evaluate(lost, homebot, "near", [0], 1, 0, memory="map")
+    with pytest.raises(ValueError, match="surprise drives without memory"):
+        evaluate(lost, homebot, "surprise", [0], 1, 0, memory="tour")
     with pytest.raises(BundleError):
         evaluate(tmp_path / "none", homebot, "near", [0], 1, 0)
     with pytest.raises(ProfileError):

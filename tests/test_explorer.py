@@ -19,7 +19,8 @@ from typer.testing import CliRunner
 
 from foresight.cli import app
 from foresight.learning.driving import drive
-from foresight.learning.exploration import Exploring, measure
+from foresight.learning.exploration import measure
+from foresight.learning.exploring import Exploring
 from foresight.planning.coverage import Coverage, blind_m
 from foresight.planning.explorer import ExplorationStatus, ExplorationStep, Explorer
 from foresight.planning.pursuit import follow, look_around, turn

@@ -10,7 +10,7 @@ import pytest
 
 from foresight import bundle
 from foresight.learning import touring
-from foresight.learning.touring import TourJob, remember, stations
+from foresight.learning.touring import MemoryJob, remember, stations
 from foresight.memory import Places
 from foresight.robot import RobotProfile
 from foresight.sim.apartment import Apartment
@@ -35,15 +35,18 @@ def test_a_station_is_near_wherever_the_robot_can_be() -> None:
         simulator.close()
 
 
-def test_what_is_remembered_of_a_tour_is_connected(
-    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("explored", [False, True])
+def test_what_is_remembered_of_a_drive_is_connected(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, explored: bool
 ) -> None:
-    """Half a minute of a tour, with a model that hardly learned anything."""
+    """Half a minute of a tour or an exploration, with a model that hardly learned anything."""
     file = tmp_path / "places.db"
-    monkeypatch.setattr(touring, "_LIMIT_S", 30.0)
-    count = remember(TourJob(exported, HOMEBOT, 0, 3, file))
-    assert count > 1
+    monkeypatch.setattr(touring, "TOUR_S", 30.0)
+    monkeypatch.setattr(touring, "EXPLORE_S", 30.0)
+    made = remember(MemoryJob(exported, HOMEBOT, 0, 3, file, explored))
+    assert made.places > 1
+    assert 0.0 < made.minutes <= 0.5
     manifest = bundle.load(exported).manifest
     with Places.open(file, manifest.graphs["encoder"].sha256, manifest.latent_size) as places:
-        assert len(places) == count
+        assert len(places) == made.places
         assert np.isfinite(places.costs_to(int(places.ids[-1])).costs).sum() > 1

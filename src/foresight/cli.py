@@ -222,12 +222,13 @@ def evaluate(
     minutes: Annotated[
         float, typer.Option(min=1, max=240, help="Time limit of an exploration, simulated.")
     ] = 20.0,
-    toured: Annotated[
-        bool,
+    memory: Annotated[
+        Literal["none", "tour", "explore"],
         typer.Option(
-            "--tour", help="First show the robot around each home; it finds its way by memory then."
+            help="Find the way by memory: of a tour of each home, or of the robot's own "
+            "exploration of at most 20 simulated minutes."
         ),
-    ] = False,
+    ] = "none",
     json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
     robot: Robot = HOMEBOT,
 ) -> None:
@@ -237,6 +238,8 @@ def evaluate(
     if suite == "explore":
         if commission is not None:
             raise typer.BadParameter("explore needs no model", param_hint="--commission")
+        if memory != "none":
+            raise typer.BadParameter("explore drives without memory", param_hint="--memory")
         from foresight.learning import exploration
 
         with _one_sentence("evaluate"):
@@ -276,7 +279,7 @@ def evaluate(
             workers=workers,
             commissioned=adapted,
             pictures=pictures,
-            toured=toured,
+            memory=memory,
         )
         _write_json(json, result)
         console.print(evaluation.summary(result))

@@ -193,7 +193,7 @@ class Memory:
         """Take in a view; where to drive next."""
         assert self._guide is not None, "seek comes first"
         where = self.observe(now_s, latent, picture, pose)
-        return self._guide.update(now_s, latent, where)
+        return self._guide.update(now_s, latent, where, pose)
 
 
 def limit_s(oracle_s: float) -> float:

@@ -14,7 +14,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -27,7 +27,7 @@ from foresight import bundle as bundles
 from foresight.bundle import Bundle
 from foresight.learning import baselines, probes
 from foresight.learning.driving import Agent, Drive, Driver, drive, limit_s
-from foresight.learning.touring import TourJob, remember
+from foresight.learning.touring import MemoryJob, Remembered, remember
 from foresight.learning.workers import spread
 from foresight.memory import Places
 from foresight.planning.navigator import Status
@@ -38,6 +38,7 @@ from foresight.sim.tasks import SUITES as NAVIGATION
 from foresight.sim.tasks import Suite, Task, pose_error, reached, sample_tasks
 
 SUITES = (*NAVIGATION, "surprise", "causal")
+MEMORIES = ("none", "tour", "explore")
 _TOUR = 1_000_000  # the number of no episode
 _OFFSET = 7_000_000  # what is drawn here is not what `foresight collect` draws from the same seed
 
@@ -66,7 +67,7 @@ def evaluate(
     workers: int = 1,
     commissioned: Mapping[int, Path] | None = None,
     pictures: Path | None = None,
-    toured: bool = False,
+    memory: str = "none",
 ) -> dict[str, Any]:
     """Put a bundle to the test.
 
@@ -77,17 +78,23 @@ def evaluate(
             all on the number of workers; only `plan_ms` does.
         commissioned: bundles to use instead, by world.
         pictures: folder for a picture of every drive that failed, or of `causal`'s reliability.
-        toured: the robot has been shown around each home before, and finds its way by the places
-            that it remembers; every drive begins with that memory.
+        memory: none; or tour, explore: the robot has been shown around each home before, or has
+            explored it by itself for at most 20 minutes, and finds its way by the places that it
+            remembers; every drive begins with that memory.
 
     Returns:
         what `--json` writes.
 
     Raises:
-        ValueError: unknown suite, fewer episodes than worlds, or bundle or profile cannot be used.
+        ValueError: unknown suite or memory, a memory where none is used, fewer episodes than
+            worlds, or bundle or profile cannot be used.
     """
     if suite not in SUITES:
         raise ValueError(f"--suite is {suite!r}; choose one of {', '.join(SUITES)}")
+    if memory not in MEMORIES:
+        raise ValueError(f"--memory is {memory!r}; choose one of {', '.join(MEMORIES)}")
+    if memory != "none" and suite not in NAVIGATION:
+        raise ValueError(f"--memory is {memory!r}, but {suite} drives without memory; leave it out")
     if episodes < len(worlds):
         raise ValueError(f"--episodes is {episodes}; give at least one for each of {len(worlds)}")
     used = {world: (commissioned or {}).get(world, bundle) for world in worlds}
@@ -107,10 +114,13 @@ def evaluate(
         content["commissioned"] = {str(world): str(path) for world, path in commissioned.items()}
     if suite in NAVIGATION:
         with tempfile.TemporaryDirectory() as folder:
-            memories = _tours(used, robot, seed, workers, Path(folder)) if toured else {}
-            if toured:
-                content["places"] = {str(world): count for world, (_, count) in memories.items()}
-            jobs = _jobs(used, robot, profile, cast(Suite, suite), counts, seed, pictures, memories)
+            content["memory"] = memory
+            files: dict[int, Path] = {}
+            if memory != "none":
+                made = _memories(used, robot, seed, workers, Path(folder), memory)
+                files = {world: file for world, (file, _) in made.items()}
+                content["remembered"] = {str(world): asdict(it) for world, (_, it) in made.items()}
+            jobs = _jobs(used, robot, profile, cast(Suite, suite), counts, seed, pictures, files)
             return content | _summed_up(spread(_drive_all, jobs, workers, suite))
     probe = [
         probes.Job(used[world], robot, world, episode_seed(seed, world, k))
@@ -125,16 +135,23 @@ def evaluate(
     return content
 
 
-def _tours(
-    bundles_of: Mapping[int, Path], robot: Path, seed: int, workers: int, folder: Path
-) -> dict[int, tuple[Path, int]]:
-    """Files of what robots remember of a tour of each home, and the numbers of places."""
+def _memories(
+    bundles_of: Mapping[int, Path], robot: Path, seed: int, workers: int, folder: Path, memory: str
+) -> dict[int, tuple[Path, Remembered]]:
+    """Files of what robots remember of each home, and what came of the drives."""
     jobs = [
-        TourJob(path, robot, world, episode_seed(seed, world, _TOUR), folder / f"{world}.db")
+        MemoryJob(
+            path,
+            robot,
+            world,
+            episode_seed(seed, world, _TOUR),
+            folder / f"{world}.db",
+            memory == "explore",
+        )
         for world, path in bundles_of.items()
     ]
-    counts = spread(remember, jobs, workers, "tours")
-    return {job.world: (job.file, count) for job, count in zip(jobs, counts, strict=True)}
+    made = spread(remember, jobs, workers, f"memory ({memory})")
+    return {job.world: (job.file, it) for job, it in zip(jobs, made, strict=True)}
 
 
 def _jobs(
@@ -145,12 +162,12 @@ def _jobs(
     counts: Mapping[int, int],
     seed: int,
     pictures: Path | None,
-    memories: Mapping[int, tuple[Path, int]],
+    memories: Mapping[int, Path],
 ) -> list[_Job]:
     jobs = []
     for world, count in counts.items():
         tasks = sample_tasks(Apartment(world), profile, suite, count, seed)
-        places = memories[world][0] if world in memories else None
+        places = memories.get(world)
         for k, task in enumerate(tasks):
             picture = pictures and pictures / f"{suite}-world-{world}-{k:03d}.png"
             draw = episode_seed(seed, world, k)

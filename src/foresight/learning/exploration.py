@@ -11,7 +11,6 @@ it can come from the start, by its footprint alone.
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,10 +26,10 @@ from foresight.learning import baselines
 from foresight.learning.baselines import HOLD_S
 from foresight.learning.driving import PERIOD_S, Drive, Driver, drive
 from foresight.learning.evaluate import episode_seed, wilson
+from foresight.learning.exploring import Exploring
 from foresight.learning.wander import Wanderer
 from foresight.learning.workers import spread
 from foresight.planning.coverage import blind_m
-from foresight.planning.explorer import ExplorationStatus, ExplorationStep, Explorer
 from foresight.planning.navigator import Status
 from foresight.planning.terrain import SIGHT_M
 from foresight.robot import RobotProfile
@@ -47,40 +46,6 @@ _MOVED_M, _TURNED_RAD = 0.03, math.radians(3)  # poses nearer to the last one sh
 _RAY_STEP_M = 0.04
 _CHUNK = 200  # poses
 _SHARES = ("covered", "seen", "two_sides", "visited")
-_DRIVING = {ExplorationStatus.EXPLORING, ExplorationStatus.RETURNING}
-
-
-class Exploring:
-    """The explorer as a driver.
-
-    Attributes:
-        last: the latest step.
-        update_ms: CPU time of each update.
-    """
-
-    def __init__(self, profile: RobotProfile, time_limit_s: float, radius_m: float = 0.0) -> None:
-        angles = 2 * np.pi * np.arange(profile.scan.beams) / profile.scan.beams
-        self._explorer = Explorer(profile, angles, time_limit_s, radius_m, HOLD_S)
-        self.last: ExplorationStep | None = None
-        self.update_ms: list[float] = []
-
-    def begin(self, simulator: Simulator, task: Task) -> None:
-        """The start is where the robot stands; there is no goal."""
-        del task
-        self._simulator, self.status = simulator, Status.DRIVING
-
-    def plan(self, now_s: float) -> Plan:
-        """What the explorer wants, from scan, odometry and bumper."""
-        reading, ranges = self._simulator.odometry(), self._simulator.scan()
-        pose = np.array([reading.x, reading.y, reading.yaw])
-        twist = np.array([reading.linear, reading.angular])
-        began = time.process_time()
-        self.last = self._explorer.update(now_s, ranges, pose, twist, self._simulator.bumper)
-        self.update_ms.append(1e3 * (time.process_time() - began))
-        if self.last.status not in _DRIVING:
-            done = self.last.status is ExplorationStatus.DONE
-            self.status = Status.REACHED if done else Status.BLOCKED
-        return Plan(now_s, HOLD_S, self.last.actions)
 
 
 class Wandering:

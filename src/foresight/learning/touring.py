@@ -1,5 +1,8 @@
-"""A tour of a home, as a person would give it who drives the robot by hand: through all rooms, and
-a look around in each corner of them. Knows the map; for evaluation only."""
+"""Memories to evaluate with: of a tour of the home, or of the robot's own exploration.
+
+A tour is as a person would give it who drives the robot by hand: through all rooms, and a look
+around in each corner of them. It knows the map; the explorer does not.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ import numpy as np
 from foresight import bundle as bundles
 from foresight.control.safety import Plan
 from foresight.learning.baselines import HOLD_S, Pursuit, oracle
-from foresight.learning.driving import Memory, drive
+from foresight.learning.driving import Driver, Memory, drive
+from foresight.learning.exploring import Exploring
 from foresight.memory import Places
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
@@ -26,7 +30,8 @@ from foresight.sim.tasks import CELL_M, PASSAGE_M, Pose, Task, draw_poses, path_
 _REACH_M = 1.2  # no place of the home is further from a station, as the crow flies
 _LOOK_RADPS = 0.9
 _CANDIDATES = 400
-_LIMIT_S = 3600.0
+TOUR_S = 3600.0
+EXPLORE_S = 1200.0
 _LOOK_EVERY = 3  # ticks of 0.1 s
 
 
@@ -104,45 +109,67 @@ def _ways_m(simulator: Simulator, poses: list[Pose]) -> list[float]:
 
 
 @dataclass(frozen=True)
-class TourJob:
-    """A tour of a home with a bundle; `seed` draws robot, start and stations."""
+class MemoryJob:
+    """A drive through a home that leaves a memory; `seed` draws robot, start and stations.
+
+    `explored`: the robot finds its way by itself, without the map; else it is shown around.
+    """
 
     bundle: Path
     robot: Path
     world: int
     seed: int
     file: Path
+    explored: bool = False
 
 
-def remember(job: TourJob) -> int:
-    """Show a robot around, and leave what it remembers in a file; returns the number of places."""
+@dataclass(frozen=True)
+class Remembered:
+    """What came of it: places in memory, simulated minutes, and how the drive ended."""
+
+    places: int
+    minutes: float
+    status: str
+
+
+def remember(job: MemoryJob) -> Remembered:
+    """Drive a robot around, and leave what it remembers in a file."""
     bundle, profile = bundles.load(job.bundle), RobotProfile.load(job.robot)
     simulator = Simulator(Apartment(job.world), profile, job.seed)
+    limit_s = EXPLORE_S if job.explored else TOUR_S
+    driver: Driver = Exploring(profile, limit_s) if job.explored else Tour(job.seed)
     try:
         digest = bundle.manifest.graphs["encoder"].sha256
         with Places.open(job.file, digest, bundle.manifest.latent_size) as places:
             start = draw_poses(simulator.apartment, profile, 1, job.seed + 1)[0]
-            tour = _Remembering(job.seed, bundle, Memory(places, Relation(bundle)))
-            drive(simulator, Task(start, start, 0.0), tour, _LIMIT_S)
-            return len(places)
+            watching = _Watching(driver, bundle, Memory(places, Relation(bundle)))
+            done = drive(simulator, Task(start, start, 0.0), watching, limit_s)
+            return Remembered(len(places), round(done.seconds / 60, 2), done.status.value)
     finally:
         simulator.close()
 
 
-class _Remembering(Tour):
-    """A tour on which the robot watches."""
+class _Watching:
+    """Drives as another driver does, and remembers what the camera sees."""
 
-    def __init__(self, seed: int, bundle: bundles.Bundle, memory: Memory) -> None:
-        super().__init__(seed)
+    def __init__(self, driver: Driver, bundle: bundles.Bundle, memory: Memory) -> None:
+        self._driver, self._memory = driver, memory
         self._view, self._encoder = bundle.manifest.image, Encoder(bundle)
-        self._memory, self._ticks = memory, 0
+
+    def begin(self, simulator: Simulator, task: Task) -> None:
+        """As the other one."""
+        self._simulator, self._ticks = simulator, 0
+        self._driver.begin(simulator, task)
+        self.status = self._driver.status
 
     def plan(self, now_s: float) -> Plan | None:
-        """As on any tour."""
+        """As the other one; every _LOOK_EVERY ticks with a look."""
         if self._ticks % _LOOK_EVERY == 0:
             picture = to_model(self._simulator.render(), self._view)
             reading = self._simulator.odometry()
             pose = reading.x, reading.y, reading.yaw
             self._memory.observe(now_s, self._encoder(picture), picture, pose)
         self._ticks += 1
-        return super().plan(now_s)
+        plan = self._driver.plan(now_s)
+        self.status = self._driver.status
+        return plan

@@ -3,25 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from foresight.memory import Field, Places
-from foresight.memory.localiser import Where
+from foresight.memory.localiser import Where, apart
+from foresight.memory.records import Pose, compose, inverse
 from foresight.planning.world_model import Compared
 
 HORIZON_S = 6.5  # so far ahead the learned distance and the planner hold: an aim is no further
 FINAL_S, STILL_FINAL_S = 7.0, 11.0  # the goal itself is aimed at from here on, and until here
 CLOSE_S = 2.0  # from here on it is for the planner to get there
 _REACHED_S = 0.8  # an aim this near is behind the robot
-_KEEP_S = 0.6  # another aim must be this much better
+_REACHED_M = 0.3  # or so near, turns counted in
+_KEEP_S = 2.5  # an aim is kept until it is so near
 _AHEAD = 12  # places on the way that are looked at
 _SURE = 0.25  # below this confidence, the robot had better look around
-PATIENCE_S = 10.0  # no nearer for so long: there is no way through here
+PATIENCE_S = 8.0  # no nearer for so long: there is no way through here
 _NEARER_S = 0.7
-_AVOID_S = 90.0  # so long, an aim that could not be reached is not tried again
+_CLOSED_S = 60.0  # so long, what was tried in vain is not tried again
+_FRONT_M, _SIDE_M = 0.2, 0.8  # a way was closed so far ahead, and so far aside
+_WORTH = 3  # failures: whoever waited in front of it for long knows well
+_AROUND_M = 3.0  # places that are looked at then
+_STRAYED_S = 8.0  # who is so much further from the goal, or nearer, than on the way takes another
 
 
 @dataclass(frozen=True)
@@ -40,14 +47,49 @@ class Aim:
     reason: str = ""
 
 
+class _Patience:
+    """How long a robot has come no nearer."""
+
+    def __init__(self) -> None:
+        self._least_s, self._spent_s = math.inf, 0.0
+
+    def worn_out(self, passed_s: float, left_s: float) -> bool:
+        """After `passed_s` more it is `left_s` away."""
+        if left_s < self._least_s - _NEARER_S:
+            self._least_s, self._spent_s = left_s, 0.0
+        else:
+            self._spent_s += passed_s
+        return self._spent_s > PATIENCE_S
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """A line across the way where the robot did not get through; its middle and its normal, by
+    odometry."""
+
+    until_s: float
+    pose: Pose
+
+    def seen_from(self, odometry: Pose) -> Pose:
+        """From the robot."""
+        return compose(inverse(odometry), self.pose)
+
+
+def _cross(line: Pose, a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether the way from `a` (2,) m to `b` leads through a line along its normal."""
+    (ax, ay, _), (bx, by, _) = (compose(inverse(line), (*map(float, p), 0.0)) for p in (a, b))
+    return ax <= 0 < bx and abs(ay + ax / (ax - bx) * (by - ay)) < _SIDE_M
+
+
 class Guide:
     """Leads to one goal.
 
-    Where the learned distance promises a shorter way than the graph knows, or the goal is near, it
-    is aimed at itself. Else, of the places that the planner can reach at once, by the learned
-    distance, the one is aimed at from which the goal is nearest over the graph. Whoever gets no
-    nearer to the goal for a while has found a way closed: the ways on from here are marked as
-    failed, and others taken.
+    A goal that is near by the learned distance is aimed at itself; so is one in the next room to
+    which the graph knows only a much longer way. Further off the learned distance has valleys that
+    lead nowhere. So, of the places that the planner can reach at once, by the learned distance, the
+    one is aimed at from which the goal is nearest over the graph. Whoever gets no nearer to the
+    goal for a while has found a way closed: all ways from this side to what lies behind are marked
+    as failed, and others taken.
     """
 
     def __init__(
@@ -67,35 +109,71 @@ class Guide:
             self._latent, self._goal = goal.astype(np.float32), None
         else:
             self._latent, self._goal = places.latents([goal])[0], int(goal)
-        self._final, self._closed_until_s = False, -math.inf
+        self._final = self._misled = False  # misled: it was aimed at from afar in vain
+        self._in_vain_until_s = -math.inf
         self._aim: int | None = None
-        self._least_s, self._least_at_s = math.inf, -math.inf
-        self._avoid: dict[int, float] = {}
+        self._patience = {True: _Patience(), False: _Patience()}  # straight at it; over the graph
+        self._last_s: float | None = None
+        self._closed: list[_Closed] = []
+        self._route: list[int] = []
+        self._passed = 0  # places of the route
+        self._towards: np.ndarray | None = None  # the aim, (2,) m from the robot
         self.failures = 0
 
-    def update(self, stamp_s: float, latent: np.ndarray, where: Where | None) -> Aim:
-        """Where to drive next, from a view (D,) and what the localiser made of it."""
-        direct_s = float(self._seconds(latent[None], self._latent)[0])
+    def update(
+        self, stamp_s: float, latent: np.ndarray, where: Where | None, odometry: Pose
+    ) -> Aim:
+        """Where to drive next, from a view (D,), what the localiser made of it, and odometry's
+        pose."""
+        seen = self._relation(latent[None], self._latent[None])
+        direct_s = float(np.expm1(seen.gap[0]))
         straight = Aim(self._latent, self._goal, True, direct_s)
-        closed = stamp_s < self._closed_until_s
+        passed_s = 0.0 if self._last_s is None else max(stamp_s - self._last_s, 0.0)
+        self._last_s = stamp_s
+        in_vain = stamp_s < self._in_vain_until_s
         if where is None or where.confidence < _SURE:
             lost = Aim(None, None, False, math.inf, "the robot does not know where it is")
-            return lost if closed else straight
+            return lost if in_vain else straight
         field, beyond_s = self._field()
         left_s = math.inf if field is None else field.cost(where.place)
         if field is None or not math.isfinite(left_s):
             return replace(straight, reason="no way is remembered")
-        near = direct_s < (STILL_FINAL_S if self._final else FINAL_S)
-        final = not closed and (near or direct_s < left_s + beyond_s)
-        if final != self._final:
-            self._final, self._least_s, self._least_at_s = final, math.inf, -math.inf
-        stands = self._stands_still(stamp_s, direct_s if final else left_s)
-        if final and (direct_s < CLOSE_S or not stands):
+        final = self._final = self._straight(direct_s, left_s + beyond_s, in_vain)
+        worn = self._patience[final].worn_out(passed_s, direct_s if final else left_s)
+        if final and (direct_s < CLOSE_S or not worn):
             return straight
-        if stands:
-            self._closed_until_s = stamp_s + _AVOID_S if final else self._closed_until_s
-            self._give_up(stamp_s, where, field)
-        return self._choose(stamp_s, latent, where, field, beyond_s)
+        if worn:
+            towards = seen.displacement[0, :2] if final else self._towards
+            self._give_up(stamp_s, direct_s, where, odometry, towards)
+            field, beyond_s = self._field()
+            assert field is not None
+        if worn or final or self._strayed(where, field):
+            self._set_out(where, field)
+        self._closed = [one for one in self._closed if one.until_s > stamp_s]
+        return self._along(latent, where, odometry, field, beyond_s)
+
+    def _strayed(self, where: Where, field: Field) -> bool:
+        """Whether the way from here is another one."""
+        if self._passed >= len(self._route) or self._route[-1] != field.goal:
+            return True
+        known = [place for place in self._route[self._passed :] if place in self._places]
+        if len(known) < len(self._route) - self._passed:
+            return True
+        astray_s = field.cost(where.place) - field.cost(known[0])
+        return not -_STRAYED_S < astray_s < 2 * _STRAYED_S
+
+    def _set_out(self, where: Where, field: Field) -> None:
+        """Take the cheapest way from here."""
+        route = field.route(where.place)
+        self._route = [] if route is None else route.places
+        self._passed, self._aim = 0, None
+
+    def _straight(self, direct_s: float, left_s: float, in_vain: bool) -> bool:
+        """Whether to aim at the goal itself, by the learned distance and the graph's."""
+        near = direct_s < (STILL_FINAL_S if self._final else FINAL_S)
+        if in_vain or self._misled:
+            return near and (not in_vain or left_s < FINAL_S)
+        return near or direct_s < left_s
 
     def _field(self) -> tuple[Field | None, float]:
         """Costs to the goal's place, and the seconds from there to the goal."""
@@ -109,60 +187,71 @@ class Guide:
         best = int(np.argmin(seconds))
         return self._places.costs_to(int(near[best])), float(seconds[best])
 
-    def _choose(
-        self, stamp_s: float, latent: np.ndarray, where: Where, field: Field, beyond_s: float
+    def _along(
+        self, latent: np.ndarray, where: Where, odometry: Pose, field: Field, beyond_s: float
     ) -> Aim:
-        ahead = self._ahead(where.place, field)
-        ids = np.array([*where.ids.tolist(), *ahead], np.uint32)
-        seconds = np.expm1(where.compared.gap)
-        if ahead:
-            here = np.repeat(latent[None], len(ahead), 0)
-            seconds = np.append(
-                seconds, np.expm1(self._relation(here, self._places.latents(ahead)).gap)
-            )
-        costs = np.array([field.cost(place) for place in ids.tolist()])
-        avoided = [self._avoid.get(place, -math.inf) > stamp_s for place in ids.tolist()]
-        fit = (seconds < HORIZON_S) & (seconds > _REACHED_S) & ~np.array(avoided)
-        total = np.where(fit, seconds + costs, np.inf)
-        best = int(np.argmin(total))
-        if not math.isfinite(total[best]):
-            self._aim = None
-            return Aim(None, None, False, math.inf, "no remembered place is near enough")
-        kept = np.flatnonzero(ids == self._aim)
-        if len(kept) and total[kept[0]] < total[best] + _KEEP_S:
-            best = int(kept[0])
-        self._aim = int(ids[best])
-        there = self._places.latents([self._aim])[0]
-        return Aim(there, self._aim, False, float(total[best]) + beyond_s)
+        """The furthest place on the way within the horizon; one that was passed never again."""
+        window = self._route[self._passed : self._passed + _AHEAD]
+        if not window:
+            return Aim(None, None, False, math.inf, "no way is remembered")
+        here = np.repeat(latent[None], len(window), 0)
+        compared = self._relation(here, self._places.latents(window))
+        seconds, away = np.expm1(compared.gap), apart(compared)
+        reached = np.flatnonzero((seconds < _REACHED_S) | (away < _REACHED_M))
+        told = [k for k, place in enumerate(window) if place == where.place]
+        last = max([0, *reached.tolist(), *told])
+        lines, origin = [one.seen_from(odometry) for one in self._closed], np.zeros(2)
+        near = [
+            k
+            for k in range(last + 1, len(window))
+            if seconds[k] < HORIZON_S
+            and not any(_cross(line, origin, compared.displacement[k, :2]) for line in lines)
+        ]
+        aim = near[-1] if near else min(last + 1, len(window) - 1)
+        if self._aim in window[last + 1 :] and seconds[window.index(self._aim)] > _KEEP_S:
+            aim = window.index(self._aim)
+        self._passed += last
+        self._aim, self._towards = window[aim], compared.displacement[aim, :2]
+        left_s = float(seconds[aim]) + field.cost(self._aim) + beyond_s
+        return Aim(self._places.latents([self._aim])[0], self._aim, False, left_s)
 
-    def _ahead(self, place: int, field: Field) -> list[int]:
-        """The next places on the way."""
-        way: list[int] = []
-        while len(way) < _AHEAD and (after := field.following(place)) is not None:
-            way.append(place := after)
-        return way
-
-    def _stands_still(self, stamp_s: float, left_s: float) -> bool:
-        """Whether the goal has come no nearer for too long."""
-        if left_s < self._least_s - _NEARER_S or self._least_at_s == -math.inf:
-            self._least_s, self._least_at_s = left_s, stamp_s
-        return stamp_s - self._least_at_s > PATIENCE_S
-
-    def _give_up(self, stamp_s: float, where: Where, field: Field) -> None:
-        """No way leads on from here: what is nearer to the goal cannot be reached."""
+    def _give_up(
+        self,
+        stamp_s: float,
+        direct_s: float,
+        where: Where,
+        odometry: Pose,
+        towards: np.ndarray | None,
+    ) -> None:
+        """No way leads there: those that cross a line in front of the robot have failed."""
         self.failures += 1
-        self._final, self._least_s, self._least_at_s = False, math.inf, -math.inf
-        here = field.cost(where.place)
-        behind = [p for p in where.ids.tolist() if field.cost(p) < here - _NEARER_S]
-        behind += self._ahead(where.place, field)[1:]
-        if self._aim is not None:
-            behind.append(self._aim)
-        beyond = set(behind)
-        self._avoid |= dict.fromkeys(beyond, stamp_s + _AVOID_S)
-        for place in where.ids.tolist():
+        far = self._final and direct_s > STILL_FINAL_S  # how it lies is not known then
+        if self._final:
+            self._misled = True
+            self._in_vain_until_s = -math.inf if far else stamp_s + _CLOSED_S
+        self._final, self._patience = False, {True: _Patience(), False: _Patience()}
+        if far or towards is None or math.hypot(*towards) < _FRONT_M:
+            return
+        line = compose((0.0, 0.0, math.atan2(towards[1], towards[0])), (_FRONT_M, 0.0, 0.0))
+        self._closed.append(_Closed(stamp_s + _CLOSED_S, compose(odometry, line)))
+        points = self._around(where)
+        for a, point in points.items():
+            for edge in self._places.edges_from(a):
+                if edge.b in points and _cross(line, point, points[edge.b]):
+                    for _ in range(_WORTH):
+                        self._places.tried(edge.a, edge.b, False)
+
+    def _around(self, where: Where) -> dict[int, np.ndarray]:
+        """Places that ways lead to from here, and where they lie: (2,) m, seen from the robot."""
+        found, queue = {where.place: where.offset}, deque([where.place])
+        while queue:
+            place = queue.popleft()
             for edge in self._places.edges_from(place):
-                if place not in beyond and edge.b in beyond:
-                    self._places.tried(edge.a, edge.b, False)
+                there = compose(found[place], edge.displacement)
+                if edge.b not in found and math.hypot(*there[:2]) < _AROUND_M:
+                    found[edge.b] = there
+                    queue.append(edge.b)
+        return {place: np.array(pose[:2]) for place, pose in found.items()}
 
     def _seconds(self, latents: np.ndarray, goal: np.ndarray) -> np.ndarray:
         """(K,) from views (K, D) to one, by the learned distance."""

@@ -80,7 +80,7 @@ class Keeper:
         self._view = view
         if self._guide is None:
             return None
-        return self._guide.update(view.stamp_s, view.latent, self._where)
+        return self._guide.update(view.stamp_s, view.latent, self._where, view.odometry)
 
     def learn(self) -> None:
         """Remember what was observed last, if it is new."""
