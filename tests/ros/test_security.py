@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from xml.etree import ElementInclude, ElementTree
 
 import psutil
@@ -30,6 +33,13 @@ STACK = ("perception", "world_model", "memory", "planning", "actuation", "lifecy
 NOT_ALWAYS = {"/image", "/image/compressed", "/clock"}
 """Of one transport only the one is used, a mission photographs when it is told to, and only
 simulated time is heard."""
+
+
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """What launch sets ends with the test: it writes into the process's own environment."""
+    with patch.dict(os.environ):
+        yield
 
 
 @pytest.fixture
