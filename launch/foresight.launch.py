@@ -4,7 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetLaunchConfiguration
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    SetEnvironmentVariable,
+    SetLaunchConfiguration,
+)
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
@@ -79,6 +84,11 @@ def _arguments() -> list[DeclareLaunchArgument]:
             description="Run all nodes in one process.",
         ),
         DeclareLaunchArgument(
+            "security",
+            default_value="",
+            description="SROS2 keystore with the enclaves of config/security; empty: none.",
+        ),
+        DeclareLaunchArgument(
             "log_level",
             default_value="info",
             choices=["debug", "info", "warn", "error", "fatal"],
@@ -96,19 +106,41 @@ def _check_params_file(context: LaunchContext) -> None:
         )
 
 
-def _processes(context: LaunchContext) -> list[SetLaunchConfiguration | Node]:
+def _processes(
+    context: LaunchContext,
+) -> list[SetLaunchConfiguration | SetEnvironmentVariable | Node]:
     """All nodes, each in a process or all in one; without memory, if that is not wanted."""
+    keystore = LaunchConfiguration("security").perform(context)
     remembers = LaunchConfiguration("memory").perform(context) == "true"
     nodes = {n: package for n, package in EXECUTABLES.items() if remembers or n != "memory"}
     managed = SetLaunchConfiguration("managed", ", ".join(list(nodes)[:-1]))
     if LaunchConfiguration("use_composition").perform(context) == "true":
         left_out = [] if remembers else ["--without", "memory"]
-        return [managed, _process("foresight_bringup", "stack", left_out)]
-    return [managed, *[_process(package, name, name=name) for name, package in nodes.items()]]
+        secured = _secured(keystore, ["stack"])
+        return [managed, *secured, _process("foresight_bringup", "stack", keystore, left_out)]
+    processes = [_process(package, n, keystore, name=n) for n, package in nodes.items()]
+    return [managed, *_secured(keystore, list(nodes)), *processes]
 
 
-def _process(package: str, executable: str, options: Sequence[str] = (), **which: object) -> Node:
+def _secured(keystore: str, names: Sequence[str]) -> list[SetEnvironmentVariable]:
+    """What makes ROS refuse whoever is not of the keystore; nothing without one."""
+    if not keystore:
+        return []
+    for name in names:
+        if not (Path(keystore) / "enclaves" / "foresight" / name).is_dir():
+            raise FileNotFoundError(
+                f"security is {keystore}, which has no enclave /foresight/{name}; "
+                f"make it as docs/security.md says"
+            )
+    values = {"ENABLE": "true", "STRATEGY": "Enforce", "KEYSTORE": str(Path(keystore).resolve())}
+    return [SetEnvironmentVariable(f"ROS_SECURITY_{k}", value) for k, value in values.items()]
+
+
+def _process(
+    package: str, executable: str, keystore: str, options: Sequence[str] = (), **which: object
+) -> Node:
     """One node or all of them: they get the same parameters, which are sorted by node."""
+    enclave = ["--enclave", f"/foresight/{executable}"] if keystore else []
     return Node(
         package=package,
         executable=executable,
@@ -117,7 +149,13 @@ def _process(package: str, executable: str, options: Sequence[str] = (), **which
             LaunchConfiguration("params_file"),
             ParameterFile(ROOT / "launch" / "arguments.yaml", allow_substs=True),
         ],
-        arguments=[*options, "--ros-args", "--log-level", LaunchConfiguration("log_level")],
+        arguments=[
+            *options,
+            "--ros-args",
+            "--log-level",
+            LaunchConfiguration("log_level"),
+            *enclave,
+        ],
         respawn=LaunchConfiguration("use_respawn"),
         respawn_delay=1.0,
         output="screen",

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
@@ -21,6 +21,40 @@ def _check_mission(context: LaunchContext) -> None:
 
 def _value(name: str, kind: type) -> ParameterValue:
     return ParameterValue(LaunchConfiguration(name), value_type=kind)
+
+
+def _process(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
+    keystore = LaunchConfiguration("security").perform(context)
+    secured, enclave = [], []
+    if keystore:
+        if not (Path(keystore) / "enclaves" / "foresight" / "mission").is_dir():
+            raise FileNotFoundError(
+                f"security is {keystore}, which has no enclave /foresight/mission; "
+                f"make it as docs/security.md says"
+            )
+        store = str(Path(keystore).resolve())
+        values = {"ENABLE": "true", "STRATEGY": "Enforce", "KEYSTORE": store}
+        secured = [SetEnvironmentVariable(f"ROS_SECURITY_{k}", v) for k, v in values.items()]
+        enclave = ["--enclave", "/foresight/mission"]
+    node = Node(
+        package="foresight_mission",
+        executable="mission",
+        name="mission",
+        namespace=LaunchConfiguration("namespace"),
+        output="screen",
+        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), *enclave],
+        parameters=[
+            {
+                "mission": _value("mission", str),
+                "autostart": _value("autostart", bool),
+                "pictures": _value("pictures", str),
+                "patience_s": _value("patience", float),
+                "image_transport": _value("image_transport", str),
+                "use_sim_time": _value("use_sim_time", bool),
+            }
+        ],
+    )
+    return [*secured, node]
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -64,24 +98,12 @@ def generate_launch_description() -> LaunchDescription:
                 choices=["debug", "info", "warn", "error", "fatal"],
                 description="Least severe messages to log.",
             ),
-            OpaqueFunction(function=_check_mission),
-            Node(
-                package="foresight_mission",
-                executable="mission",
-                name="mission",
-                namespace=LaunchConfiguration("namespace"),
-                output="screen",
-                arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level")],
-                parameters=[
-                    {
-                        "mission": _value("mission", str),
-                        "autostart": _value("autostart", bool),
-                        "pictures": _value("pictures", str),
-                        "patience_s": _value("patience", float),
-                        "image_transport": _value("image_transport", str),
-                        "use_sim_time": _value("use_sim_time", bool),
-                    }
-                ],
+            DeclareLaunchArgument(
+                "security",
+                default_value="",
+                description="SROS2 keystore with the enclaves of config/security; empty: none.",
             ),
+            OpaqueFunction(function=_check_mission),
+            OpaqueFunction(function=_process),
         ]
     )

@@ -194,3 +194,52 @@ def test_underlay_is_built_where_there_is_no_ros(checkout: Path) -> None:
     (own / "share/launch_ros").mkdir(parents=True)
     (own / "share/launch_ros/package.xml").touch()
     assert "--base-paths src underlay/launch/ --cmake-args" in colcon_arguments(checkout, [own])
+
+
+def _unsafe(tree: ast.AST) -> list[str]:
+    """Calls that may run code which is in the data: the documented ones of YAML, pickle, torch."""
+    found = []
+    safe_loaders = {
+        node.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+        and any(ast.unparse(base) == "yaml.SafeLoader" for base in node.bases)
+    }
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        call, options = ast.unparse(node.func), {k.arg: ast.unparse(k.value) for k in node.keywords}
+        loader = ast.unparse(node.args[1]) if len(node.args) > 1 else options.get("Loader", "")
+        if (
+            (call == "yaml.load" and loader not in safe_loaders | {"yaml.SafeLoader"})
+            or call in ("yaml.full_load", "yaml.unsafe_load", "eval", "exec", "os.system")
+            or call.startswith(("marshal.load", "shelve.open", "joblib.load"))
+            or call in ("pickle.load", "pickle.loads", "pickle.Unpickler")
+            or (call == "torch.load" and options.get("weights_only") != "True")
+            or (call.endswith("np.load") and options.get("allow_pickle") == "True")
+            or options.get("shell") == "True"
+        ):
+            found.append(f"line {node.lineno}: {ast.unparse(node)}")
+    return found
+
+
+def test_no_file_that_is_read_can_run_code() -> None:
+    sources = [*CORE.rglob("*.py"), *ROOT.glob("launch/*.py"), *ROOT.glob("ros2_ws/src/*/*/*.py")]
+    assert len(sources) > 100
+    found = {path.name: _unsafe(ast.parse(path.read_text())) for path in sources}
+    assert {name: calls for name, calls in found.items() if calls} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    (
+        "yaml.load(f)",
+        "yaml.load(f, yaml.Loader)",
+        "pickle.load(f)",
+        "torch.load(f)",
+        "torch.load(f, weights_only=False)",
+        "eval(text)",
+    ),
+)
+def test_what_can_run_code_is_seen(line: str) -> None:
+    assert _unsafe(ast.parse(line))

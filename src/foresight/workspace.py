@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import reprlib
 import signal
 import subprocess
 import sys
@@ -108,7 +109,9 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
     for argument in arguments:
         name, separator, value = argument.partition(":=")
         if not separator or not name:
-            raise UsageError(f"launch argument {argument!r} is malformed: write name:=value")
+            raise UsageError(
+                f"launch argument {reprlib.repr(argument)} is malformed: write name:=value"
+            )
         parsed[name] = value
     return parsed
 

@@ -12,6 +12,7 @@ from foresight.bundle import Bundle
 from foresight.bundle.manifest import Calibration
 from foresight.planning.world_model import WorldModel
 
+_MOST = 1000  # kept of anything, even when a sender's clock stands or goes back
 _SMOOTHING = 0.8  # per observation: uncertainty averages surprise over the last half second
 
 
@@ -57,9 +58,9 @@ class BeliefTracker:
 
     def reset(self) -> None:
         """Forget the past."""
-        self._past: deque[_Observed] = deque()
-        self._view_evidence: deque[tuple[float, float, float]] = deque()
-        self._commands: deque[tuple[float, float, float, float]] = deque()
+        self._past: deque[_Observed] = deque(maxlen=_MOST)
+        self._view_evidence: deque[tuple[float, float, float]] = deque(maxlen=_MOST)
+        self._commands: deque[tuple[float, float, float, float]] = deque(maxlen=_MOST)
         self._uncertainty = 0.0
 
     def add_command(

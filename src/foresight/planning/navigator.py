@@ -89,7 +89,7 @@ class Navigator:
         self._sent: np.ndarray | None = None  # what was to be done from then on
         self._planned_at_s = 0.0
         self._escape: tuple[float, np.ndarray] | None = None
-        self._driven: deque[tuple[float, float]] = deque()
+        self._driven: deque[tuple[float, float]] = deque(maxlen=1000)
         self._begin(None, True)
 
     def set_goal(self, latent: np.ndarray) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from foresight.planning.pursuit import wrapped
 
 _KEPT_S = 2.0
+_MOST = 2000  # entries, of a sender whose clock stands, too
 _AHEAD_S = 0.3  # so long after the last odometry the robot is taken to go on as it moved
 
 
@@ -18,7 +19,7 @@ class Track:
     """Poses in the odometry frame with their times."""
 
     def __init__(self) -> None:
-        self._entries: deque[tuple[float, np.ndarray, np.ndarray]] = deque()
+        self._entries: deque[tuple[float, np.ndarray, np.ndarray]] = deque(maxlen=_MOST)
 
     def add(self, stamp_s: float, pose: np.ndarray, twist: np.ndarray) -> bool:
         """Take a pose (3,) m, m, rad and a twist (2,) m/s, rad/s; a stamp before the last one says

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from rclpy.client import Client
 from rclpy.task import Future
 
@@ -58,6 +59,8 @@ class Guidance:
             )
         if len(aim.latent) not in (0, self._latent_size):
             return f"aim has a latent of {len(aim.latent)} numbers, not {self._latent_size}"
+        if not np.isfinite(aim.latent).all():
+            return "aim has a latent with a number that is not finite; check memory"
         self._aim = aim
         self._heard.beat(seconds(aim.header.stamp))
         return ""

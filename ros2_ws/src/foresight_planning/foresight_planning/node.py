@@ -23,7 +23,7 @@ from foresight.robot import RobotProfile
 from foresight_interfaces.msg import Aim, Belief, Plan, Status
 from foresight_interfaces.srv import Guide
 from foresight_node import ERROR, ForesightNode, run
-from foresight_node.messages import LATCHED, LATEST, floats, seconds, to_stamp
+from foresight_node.messages import LATCHED, LATEST, fault_of, floats, seconds, to_stamp
 from foresight_planning.exploration import Exploration
 from foresight_planning.helm import Helm
 from foresight_planning.navigation import REST, ToImage, ToPlace
@@ -58,6 +58,7 @@ class PlanningNode(ForesightNode[Parameters]):
         runtime = Runtime(values.provider, values.half, self.get_logger().info)
         loaded = bundle.load(values.bundle, runtime)
         self.profile = RobotProfile.load(values.robot)
+        self._manifest = loaded.manifest
         self.action_s = loaded.manifest.action.duration_s
         self.worker = self.start_worker()
         # On the thread that will plan: a captured CUDA graph belongs to one thread.
@@ -196,13 +197,9 @@ class PlanningNode(ForesightNode[Parameters]):
     # --- what is heard
 
     def _on_belief(self, belief: Belief) -> None:
-        if belief.bundle_digest != self.helm.digest:
-            self.health.problem(
-                "belief",
-                f"belief comes from the bundle {belief.bundle_digest[:12]!r}, but planning runs "
-                f"{self.helm.digest[:12]!r}; start all nodes with the same bundle",
-                ERROR,
-            )
+        fault = fault_of(belief, self._manifest, self.helm.digest, "planning")
+        if fault:
+            self.health.problem("belief", fault, ERROR)
             return
         stamp_s = seconds(belief.header.stamp)
         self._stamps = dict(list(self._stamps.items())[-_STAMPS_KEPT:])

@@ -22,6 +22,8 @@ SCANS_KEPT = 10
 SCAN_APART_S = 0.3
 """A scan farther in time from the belief shows another place."""
 SURPRISE_WINDOW_S = 10.0
+SURPRISES_KEPT = 1000
+"""Of a sender whose clock stands, too."""
 
 
 @dataclass
@@ -66,7 +68,7 @@ class Senses:
         self.odometry, self.belief = Pulse(), Pulse()
         self.scans: deque[tuple[float, np.ndarray]] = deque(maxlen=SCANS_KEPT)
         self.pressed, self.presses = False, 0
-        self._surprises: deque[tuple[float, float]] = deque()
+        self._surprises: deque[tuple[float, float]] = deque(maxlen=SURPRISES_KEPT)
 
     def on_odometry(self, odometry: Odometry, now_s: float) -> bool:
         """Returns whether its numbers are finite; else it counts as silence."""

@@ -139,6 +139,10 @@ class WorldModelNode(ForesightNode[Parameters]):
         if not len(plan.linear):  # the drive ended: viewers shall not show an old path
             self._publish_imagination(plan, None)
             return
+        fault = _fault_of(plan)
+        if fault:
+            self.health.problem("plan", fault)
+            return
         belief = self._belief_at(seconds(plan.observation_stamp))
         now_s = time.monotonic()
         if belief is None or now_s - self._imagined_at_s < self.values.imagination_period_s:
@@ -224,6 +228,19 @@ class WorldModelNode(ForesightNode[Parameters]):
                 f"{self.values.belief_max_age_s:.1f} s are allowed; check camera and odometry"
             )
         return ""
+
+
+def _fault_of(plan: Plan) -> str:
+    """Why a plan cannot be imagined, in one sentence; empty when it can."""
+    counts = len(plan.linear), len(plan.angular)
+    if counts[0] != counts[1] or counts[0] > MAX_STEPS:
+        return (
+            f"plan holds {counts[0]} linear and {counts[1]} angular speeds, but equally many, at "
+            f"most {MAX_STEPS}, are expected; check planning"
+        )
+    if not np.isfinite([plan.linear, plan.angular]).all():
+        return "plan holds a speed that is not finite; check planning"
+    return ""
 
 
 def main() -> int:
