@@ -84,12 +84,11 @@ def _cross(line: Pose, a: np.ndarray, b: np.ndarray) -> bool:
 class Guide:
     """Leads to one goal.
 
-    A goal that is near by the learned distance is aimed at itself; so is one in the next room to
-    which the graph knows only a much longer way. Further off the learned distance has valleys that
-    lead nowhere. So, of the places that the planner can reach at once, by the learned distance, the
-    one is aimed at from which the goal is nearest over the graph. Whoever gets no nearer to the
-    goal for a while has found a way closed: all ways from this side to what lies behind are marked
-    as failed, and others taken.
+    A goal that is near by the learned distance is aimed at itself; one from afar once, as long as
+    the learned distance promises a shorter way than the graph knows. Else the cheapest way over the
+    graph is taken, and its furthest place within the horizon aimed at, never one that was passed.
+    Whoever gets no nearer to the goal for a while has found a way closed: the ways that cross a
+    line in front of the robot are marked as failed, and others taken.
     """
 
     def __init__(
@@ -147,19 +146,17 @@ class Guide:
             self._give_up(stamp_s, direct_s, where, odometry, towards)
             field, beyond_s = self._field()
             assert field is not None
-        if worn or final or self._strayed(where, field):
+        if worn or self._strayed(where, field):
             self._set_out(where, field)
         self._closed = [one for one in self._closed if one.until_s > stamp_s]
         return self._along(latent, where, odometry, field, beyond_s)
 
     def _strayed(self, where: Where, field: Field) -> bool:
         """Whether the way from here is another one."""
-        if self._passed >= len(self._route) or self._route[-1] != field.goal:
+        left = self._route[self._passed :]
+        if not left or left[-1] != field.goal or any(place not in self._places for place in left):
             return True
-        known = [place for place in self._route[self._passed :] if place in self._places]
-        if len(known) < len(self._route) - self._passed:
-            return True
-        astray_s = field.cost(where.place) - field.cost(known[0])
+        astray_s = field.cost(where.place) - field.cost(left[0])
         return not -_STRAYED_S < astray_s < 2 * _STRAYED_S
 
     def _set_out(self, where: Where, field: Field) -> None:
@@ -171,7 +168,7 @@ class Guide:
     def _straight(self, direct_s: float, left_s: float, in_vain: bool) -> bool:
         """Whether to aim at the goal itself, by the learned distance and the graph's."""
         near = direct_s < (STILL_FINAL_S if self._final else FINAL_S)
-        if in_vain or self._misled:
+        if self._misled:
             return near and (not in_vain or left_s < FINAL_S)
         return near or direct_s < left_s
 
@@ -183,7 +180,8 @@ class Guide:
         near = self._places.nearest(self._latent, 16)[0]
         if not len(near):
             return None, 0.0
-        seconds = self._seconds(self._places.latents(near), self._latent)
+        goal = np.repeat(self._latent[None], len(near), 0)
+        seconds = np.expm1(self._relation(self._places.latents(near), goal).gap)
         best = int(np.argmin(seconds))
         return self._places.costs_to(int(near[best])), float(seconds[best])
 
@@ -194,8 +192,8 @@ class Guide:
         window = self._route[self._passed : self._passed + _AHEAD]
         if not window:
             return Aim(None, None, False, math.inf, "no way is remembered")
-        here = np.repeat(latent[None], len(window), 0)
-        compared = self._relation(here, self._places.latents(window))
+        latents = self._places.latents(window)
+        compared = self._relation(np.repeat(latent[None], len(window), 0), latents)
         seconds, away = np.expm1(compared.gap), apart(compared)
         reached = np.flatnonzero((seconds < _REACHED_S) | (away < _REACHED_M))
         told = [k for k, place in enumerate(window) if place == where.place]
@@ -213,7 +211,7 @@ class Guide:
         self._passed += last
         self._aim, self._towards = window[aim], compared.displacement[aim, :2]
         left_s = float(seconds[aim]) + field.cost(self._aim) + beyond_s
-        return Aim(self._places.latents([self._aim])[0], self._aim, False, left_s)
+        return Aim(latents[aim], self._aim, False, left_s)
 
     def _give_up(
         self,
@@ -252,7 +250,3 @@ class Guide:
                     found[edge.b] = there
                     queue.append(edge.b)
         return {place: np.array(pose[:2]) for place, pose in found.items()}
-
-    def _seconds(self, latents: np.ndarray, goal: np.ndarray) -> np.ndarray:
-        """(K,) from views (K, D) to one, by the learned distance."""
-        return np.expm1(self._relation(latents, np.repeat(goal[None], len(latents), 0)).gap)
