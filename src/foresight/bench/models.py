@@ -114,7 +114,7 @@ def drive(bundle: Bundle, profile: RobotProfile, count: int) -> tuple[np.ndarray
         moments.append(_look(simulator, view))
         for _ in range(REPLAN_TICKS):
             reading = simulator.odometry()
-            pose = np.array([reading.x, reading.y, reading.yaw])
+            pose = np.array(reading.pose)
             wish = driver.act(simulator.scan(), simulator.bumper, pose, TICK_S)
             simulator.step(*limiter.step(*wish, TICK_S), TICK_S)
     simulator.close()

@@ -153,8 +153,7 @@ class Agent:
         picture = to_model(self._simulator.render(), self._view)
         latent, reading = self._encoder(picture), self._simulator.odometry()
         if self._memory is not None:
-            pose = reading.x, reading.y, reading.yaw
-            aim = self._memory.update(now_s, latent, picture, pose)
+            aim = self._memory.update(now_s, latent, picture, reading.pose)
             if aim.latent is None:
                 return Plan(now_s, self._action_s, LOOK_AROUND)
             self._navigator.redirect(aim.latent, aim.final)

@@ -62,7 +62,7 @@ class Wandering:
     def plan(self, now_s: float) -> Plan:
         """One command, renewed every tick."""
         reading, ranges = self._simulator.odometry(), self._simulator.scan()
-        pose = np.array([reading.x, reading.y, reading.yaw])
+        pose = np.array(reading.pose)
         command = self._wanderer.act(ranges, self._simulator.bumper, pose, PERIOD_S)
         return Plan(now_s, HOLD_S, np.array([command]))
 

@@ -39,7 +39,7 @@ class Exploring:
     def plan(self, now_s: float) -> Plan:
         """What the explorer wants, from scan, odometry and bumper."""
         reading, ranges = self._simulator.odometry(), self._simulator.scan()
-        pose = np.array([reading.x, reading.y, reading.yaw])
+        pose = np.array(reading.pose)
         twist = np.array([reading.linear, reading.angular])
         began = time.process_time()
         self.last = self._explorer.update(now_s, ranges, pose, twist, self._simulator.bumper)

@@ -119,7 +119,7 @@ def _wander(job: Job, bundle: Bundle, frames: int, fault: Callable[[int], str]) 
                 image = to_model(simulator.render(), view)
             told = 1 / SLIP if now == "wheel_slip" else 1.0  # what the wheels say
             body = [told * reading.linear, told * reading.angular, simulator.bumper]
-            pose = np.array([reading.x, reading.y, reading.yaw])
+            pose = np.array(reading.pose)
             wish = driver.act(simulator.scan(), simulator.bumper, pose, PERIOD_S)
             command = limiter.step(*wish, PERIOD_S)
             yield _Frame(image, np.array(body, np.float32), command, simulator.pose)

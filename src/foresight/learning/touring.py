@@ -166,8 +166,7 @@ class _Watching:
         """As the other one; every _LOOK_EVERY ticks with a look."""
         if self._ticks % _LOOK_EVERY == 0:
             picture = to_model(self._simulator.render(), self._view)
-            reading = self._simulator.odometry()
-            pose = reading.x, reading.y, reading.yaw
+            pose = self._simulator.odometry().pose
             self._memory.observe(now_s, self._encoder(picture), picture, pose)
         self._ticks += 1
         plan = self._driver.plan(now_s)

@@ -253,9 +253,9 @@ def record(
 
     def drive_on() -> None:
         reading = simulator.odometry()
-        odometry.append((reading.x, reading.y, reading.yaw, reading.linear, reading.angular))
+        odometry.append((*reading.pose, reading.linear, reading.angular))
         bumps.append(simulator.bumper)
-        pose = np.array([reading.x, reading.y, reading.yaw])
+        pose = np.array(reading.pose)
         wish = driver.act(simulator.scan(), simulator.bumper, pose, period_s)
         commands.append(limiter.step(*wish, period_s))
         simulator.step(*commands[-1], period_s)

@@ -53,6 +53,11 @@ class OdometryReading:
     linear: float
     angular: float
 
+    @property
+    def pose(self) -> tuple[float, float, float]:
+        """x m, y m, yaw rad."""
+        return self.x, self.y, self.yaw
+
 
 class Simulator:
     """One robot in one apartment.

@@ -175,7 +175,7 @@ class SimNode(Node):
     def _publish_motion(self, stamp: Time) -> None:
         reading = self._simulator.odometry()
         twist = (reading.linear, reading.angular)
-        self._odom.publish(_odometry("odom", stamp, (reading.x, reading.y, reading.yaw), twist))
+        self._odom.publish(_odometry("odom", stamp, reading.pose, twist))
         transform = _transform("odom", "base_link", stamp, (reading.x, reading.y, 0.0))
         transform.transform.rotation = _heading(reading.yaw)
         self._tf.publish(TFMessage(transforms=[transform]))
