@@ -12,10 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rosbags.rosbag2 import StoragePlugin
 
@@ -28,13 +26,13 @@ from foresight.memory import PlacesError
 from foresight.missions import Mission, MissionError
 from foresight.robot import ProfileError, RobotProfile
 from foresight.workspace import UsageError, parse_arguments
+from fuzzing import bombard
 from memories import corridor, opened
 from test_bags import commanded, drive
 
 pytestmark = pytest.mark.timeout(0 if "FORESIGHT_FUZZ" in os.environ else 60)
 
 FILES = int(os.environ.get("FORESIGHT_FUZZ", 25))
-MOST_GROWTH_MIB = 200
 LONGEST_SENTENCE = 1000
 MISSION = """\
 name: tour
@@ -132,15 +130,7 @@ def _bombard(
 ) -> None:
     """`read` may succeed, or say what is wrong in a sentence; it must not grow."""
 
-    @settings(
-        max_examples=-(-FILES // 2),  # it runs twice
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-    )
-    @given(inputs)
-    def try_all(damaged: Any) -> None:
+    def take(damaged: Any) -> None:
         try:
             read(damaged)
         except errors as error:
@@ -150,12 +140,7 @@ def _bombard(
             assert "Traceback" not in sentence
             assert len(sentence) <= LONGEST_SENTENCE, f"{len(sentence)} characters"
 
-    process = psutil.Process()
-    try_all()
-    before = process.memory_info().rss
-    try_all()
-    growth_mib = (process.memory_info().rss - before) / 2**20
-    assert growth_mib < MOST_GROWTH_MIB, f"{growth_mib:.0f} MiB more after as many files again"
+    bombard(inputs, take, FILES)
 
 
 def _written(file: Path, load: Callable[[Path], object]) -> Callable[[bytes], object]:

@@ -14,12 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import pytest
 from damage import damaged, damages, stamp
 from geometry_msgs.msg import Twist
 from harness import Bench
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, LaserScan
@@ -51,12 +49,12 @@ from foresight_planning.exploration import Exploration
 from foresight_planning.navigation import ToImage, ToPlace
 from foresight_planning.node import PlanningNode
 from foresight_world_model.node import WorldModelNode
+from fuzzing import bombard
 
 pytestmark = pytest.mark.timeout(0 if "FORESIGHT_FUZZ" in os.environ else 60)
 
 SERIES = int(os.environ.get("FORESIGHT_FUZZ", 40))
 MOST_MESSAGES = 6
-MOST_GROWTH_MIB = 200
 GOAL = UUID(uuid=np.arange(16, dtype=np.uint8))
 
 
@@ -316,20 +314,11 @@ def test_node_survives_every_message(
     make: Callable[..., Target], bench: Bench, passthrough: Path, homebot: Path, tmp_path: Path
 ) -> None:
     target = make(bench, passthrough, homebot, tmp_path)
-    node, process, kinds = target.node, psutil.Process(), list(_samples(target))
+    node, kinds = target.node, list(_samples(target))
     series = st.sampled_from(kinds).flatmap(lambda kind: st.tuples(st.just(kind), damages(kind)))
 
-    @settings(
-        max_examples=-(-SERIES // 2),  # it runs twice
-        deadline=None,
-        database=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-    )
-    @given(st.data())
-    def bombard(data: st.DataObject) -> None:
+    def take(drawn: list[tuple[type, Any]]) -> None:
         samples = _samples(target)
-        drawn = data.draw(st.lists(series, min_size=1, max_size=MOST_MESSAGES))
         for kind, these in drawn:
             message = damaged(samples[kind], these)
             if target.extra is not None and kind in map(type, target.extras):
@@ -338,11 +327,7 @@ def test_node_survives_every_message(
                 _hear(node, message)
         _settle(bench, node)
 
-    bombard()
-    before = process.memory_info().rss
-    bombard()
-    growth_mib = (process.memory_info().rss - before) / 2**20
-    assert growth_mib < MOST_GROWTH_MIB, f"{growth_mib:.0f} MiB more after as many messages again"
+    bombard(st.lists(series, min_size=1, max_size=MOST_MESSAGES), take, SERIES)
     _works(bench, target)
 
 
