@@ -14,6 +14,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
+from foresight_bringup.security import enclave, secured
+
 ROOT = Path(__file__).resolve().parents[1]
 FLAGS = ["true", "false"]
 
@@ -116,31 +118,16 @@ def _processes(
     managed = SetLaunchConfiguration("managed", ", ".join(list(nodes)[:-1]))
     if LaunchConfiguration("use_composition").perform(context) == "true":
         left_out = [] if remembers else ["--without", "memory"]
-        secured = _secured(keystore, ["stack"])
-        return [managed, *secured, _process("foresight_bringup", "stack", keystore, left_out)]
+        stack = _process("foresight_bringup", "stack", keystore, left_out)
+        return [managed, *secured(keystore, ["stack"]), stack]
     processes = [_process(package, n, keystore, name=n) for n, package in nodes.items()]
-    return [managed, *_secured(keystore, list(nodes)), *processes]
-
-
-def _secured(keystore: str, names: Sequence[str]) -> list[SetEnvironmentVariable]:
-    """What makes ROS refuse whoever is not of the keystore; nothing without one."""
-    if not keystore:
-        return []
-    for name in names:
-        if not (Path(keystore) / "enclaves" / "foresight" / name).is_dir():
-            raise FileNotFoundError(
-                f"security is {keystore}, which has no enclave /foresight/{name}; "
-                f"make it as docs/security.md says"
-            )
-    values = {"ENABLE": "true", "STRATEGY": "Enforce", "KEYSTORE": str(Path(keystore).resolve())}
-    return [SetEnvironmentVariable(f"ROS_SECURITY_{k}", value) for k, value in values.items()]
+    return [managed, *secured(keystore, list(nodes)), *processes]
 
 
 def _process(
     package: str, executable: str, keystore: str, options: Sequence[str] = (), **which: object
 ) -> Node:
     """One node or all of them: they get the same parameters, which are sorted by node."""
-    enclave = ["--enclave", f"/foresight/{executable}"] if keystore else []
     return Node(
         package=package,
         executable=executable,
@@ -154,7 +141,7 @@ def _process(
             "--ros-args",
             "--log-level",
             LaunchConfiguration("log_level"),
-            *enclave,
+            *enclave(keystore, executable),
         ],
         respawn=LaunchConfiguration("use_respawn"),
         respawn_delay=1.0,

@@ -8,6 +8,8 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 
+from foresight_bringup.security import enclave, secured
+
 FLAGS = ["true", "false"]
 
 
@@ -25,24 +27,18 @@ def _value(name: str, kind: type) -> ParameterValue:
 
 def _process(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
     keystore = LaunchConfiguration("security").perform(context)
-    secured, enclave = [], []
-    if keystore:
-        if not (Path(keystore) / "enclaves" / "foresight" / "mission").is_dir():
-            raise FileNotFoundError(
-                f"security is {keystore}, which has no enclave /foresight/mission; "
-                f"make it as docs/security.md says"
-            )
-        store = str(Path(keystore).resolve())
-        values = {"ENABLE": "true", "STRATEGY": "Enforce", "KEYSTORE": store}
-        secured = [SetEnvironmentVariable(f"ROS_SECURITY_{k}", v) for k, v in values.items()]
-        enclave = ["--enclave", "/foresight/mission"]
     node = Node(
         package="foresight_mission",
         executable="mission",
         name="mission",
         namespace=LaunchConfiguration("namespace"),
         output="screen",
-        arguments=["--ros-args", "--log-level", LaunchConfiguration("log_level"), *enclave],
+        arguments=[
+            "--ros-args",
+            "--log-level",
+            LaunchConfiguration("log_level"),
+            *enclave(keystore, "mission"),
+        ],
         parameters=[
             {
                 "mission": _value("mission", str),
@@ -54,7 +50,7 @@ def _process(context: LaunchContext) -> list[SetEnvironmentVariable | Node]:
             }
         ],
     )
-    return [*secured, node]
+    return [*secured(keystore, ["mission"]), node]
 
 
 def generate_launch_description() -> LaunchDescription:

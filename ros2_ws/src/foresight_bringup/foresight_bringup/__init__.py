@@ -1,1 +1,1 @@
-"""The whole stack in one process."""
+"""The whole stack in one process, and what its launch files share."""
