@@ -18,7 +18,7 @@ from foresight.sim import soak_record
 from foresight.sim.soak import MEMORY, RECORD, soak
 from foresight.sim.soak_record import Limits
 
-pytestmark = [pytest.mark.timeout(600), pytest.mark.slow]
+pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 NODES = {
@@ -79,6 +79,7 @@ def test_ctrl_c_judges_what_there_is_and_leaves_nothing_running(
     results = tmp_path / "results"
     command = [sys.executable, "-m", "foresight.cli", "soak", "--results", str(results)]
     command += ["--period", "0.5", "--mission", arguments["mission"]]
+    command += ["--params", arguments["params_file"]]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     ) as process:

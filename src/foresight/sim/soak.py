@@ -25,7 +25,7 @@ LAUNCH_LOG = "launch.log"
 RECORD = "record.jsonl"
 PICTURE = "soak.png"
 MEMORY = "memory/places.db"
-_START_S = 240.0
+_START_S = 900.0
 """For everything to come up; longer than the watcher's own patience."""
 _SPOKEN = re.compile(r"^\[soak_watch(?:-\d+)?\] ?(.*)$")
 _FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")

@@ -47,7 +47,7 @@ _SENT = "_ms"  # ends the keys under which health tells each latency once
 class Parameters:
     period_s: float = parameter(10.0, "Time between two samples, s.", minimum=0.5, maximum=600.0)
     startup_timeout_s: float = parameter(
-        180.0, "Time for the stack to become active, s.", minimum=1.0, maximum=3600.0
+        600.0, "Time for the stack to become active, s.", minimum=1.0, maximum=3600.0
     )
 
 
