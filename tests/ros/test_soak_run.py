@@ -60,14 +60,15 @@ def test_three_minutes_of_patrol_leak_nothing(
     # how fast it is depends on what else the machine does
     checks = soak_record.judge(rows, Limits(latency_ratio=math.inf, rate_ratio=0.0))
     failed = {check.name: check.words for check in checks if check.passed is False}
-    if rows[-1]["sim_s"] < 60 and rows[-1]["mission"]["state"] == "running":
+    last = rows[-1]
+    if last["sim_s"] < 60 and last["mission"]["state"] == "running":
         failed.pop("patrolled", None)  # simulated time was too slow to get anywhere
+    else:
+        assert last["driven_m"] > 0.5 and last["nodes"]["memory"]["places"] > 1
     assert not failed
     judged = {check.name for check in checks if check.passed}
     assert {"resident memory", "open files", "threads"} <= judged
-    last = rows[-1]
     assert set(last["processes"]) == NODES
-    assert last["driven_m"] > 0.1 and last["nodes"]["memory"]["places"] > 0
     assert last["memory_mb"] * 1e6 >= (results / MEMORY).stat().st_size > 0
     assert last["latency_ms"]["perception: encode"]["p95"] > 0
     soak_record.draw(rows, tmp_path / "soak.png")
@@ -81,7 +82,12 @@ def test_ctrl_c_judges_what_there_is_and_leaves_nothing_running(
     command += ["--period", "0.5", "--mission", arguments["mission"]]
     command += ["--params", arguments["params_file"]]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # as in a terminal: a shell's background job would hand on that it is ignored
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:
         assert process.stdout is not None
         first = process.stdout.readline()
