@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -109,14 +109,20 @@ def launched(
 
 def _bring_down(process: subprocess.Popen[str]) -> None:
     """End the launch and all that it started, if it still runs."""
+    import psutil  # only with the simulator; a robot's launch is not anybody's child
+
     if process.poll() is not None:
         return
+    # Each is a process group of its own.
+    started = psutil.Process(process.pid).children(recursive=True)
     # The end of its output means that it is about to end by itself.
     process.send_signal(signal.SIGINT)
     try:
         process.communicate(timeout=_STOP_S)  # reads on: a full pipe would stop the launch
     except BaseException as error:  # a second Ctrl-C, too
-        os.killpg(process.pid, signal.SIGKILL)
+        for one in [process, *started]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
         process.wait()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise

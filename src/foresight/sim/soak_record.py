@@ -244,11 +244,11 @@ def table(rows: Sequence[Row]) -> Group:
         )
         shown.add_row(
             name,
-            f"{rss[0]:.1f} -> {rss[1]:.1f}",
+            f"{rss[0]:.1f}→{rss[1]:.1f}",
             f"{slope_mb_per_h(settled, name):+.1f}" if len(settled) >= FEWEST else "",
             f"{pss[1]:.1f}",
-            f"{fds[0]:.0f} -> {fds[1]:.0f}",
-            f"{threads[0]:.0f} -> {threads[1]:.0f}",
+            f"{fds[0]:.0f}→{fds[1]:.0f}",
+            f"{threads[0]:.0f}→{threads[1]:.0f}",
             f"{_cores(settled, name):.2f}",
         )
     return Group(shown, Text(_did(rows)))
@@ -298,7 +298,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         _line(handles, rows, minutes, name, "fds", color=colour)
         _line(handles, rows, minutes, name, "threads", color=colour, linestyle=":")
     memory.set(title="resident memory, MB", ylim=(0, None))
-    memory.legend(fontsize=8, ncols=3, loc="lower right")
+    memory.legend(fontsize=8, ncols=3, loc="center", bbox_to_anchor=(0.5, 0.26))
     handles.set(title="open files (solid) and threads (dotted)", ylim=(0, None))
     _draw_latency(latency, rows, minutes)
     _draw_work(work, rows, minutes)
