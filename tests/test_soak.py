@@ -128,7 +128,7 @@ def test_a_rate_that_falls_fails() -> None:
     assert list(failed(record(tire))) == ["perception: observations"]
 
 
-def test_what_a_busier_machine_explains_is_not_judged() -> None:
+def test_what_a_busy_machine_explains_is_not_judged() -> None:
     def busy(row: Row, hours: float) -> None:
         slower(row, hours)
         row["load"] += 8 * hours
