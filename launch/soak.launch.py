@@ -66,7 +66,7 @@ def generate_launch_description() -> LaunchDescription:
             _included(
                 "mission",
                 "mission",
-                patience="600.0",  # a busy machine takes its time to bring all up
+                patience="120.0",  # a busy machine takes its time to bring all up
                 use_sim_time="true",
                 pictures=[LaunchConfiguration("results"), "/pictures"],
             ),
