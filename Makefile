@@ -1,13 +1,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train bench lint clean
+.PHONY: help setup demo test train bench soak lint clean
 
 # nothing leaves this machine; rendering needs no screen
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export MUJOCO_GL ?= egl
 DEMO_SEED ?= 0
 EPISODES ?= 50
+MINUTES ?= 60
 foresight := .venv/bin/foresight
 work := runs/home0
 
@@ -32,6 +33,9 @@ train: setup-dev ## the shipped model anew: drive home 0, learn, export to model
 
 bench: setup-dev ## speed, beside the physical limit of each part, in results/bench.json
 	@$(foresight) bench --what all --json results/bench.json
+
+soak: setup ## an hour's patrol: does anything grow, slow down or die? (MINUTES=480: a night's)
+	@$(foresight) soak --minutes $(MINUTES)
 
 lint: setup-dev ## ruff, mypy, hadolint
 	@.venv/bin/ruff check .
