@@ -419,7 +419,7 @@ def table(report: dict[str, Any]) -> Table:
         title_style="bold",
         caption=_caption(report),
     )
-    shown.add_column("goal", justify="right")
+    shown.add_column("goal", justify="right", no_wrap=True)
     shown.add_column("reached", no_wrap=True)
     for heading in ("off by", "time", "driven", "plan ms", "command ms", "dropped"):
         shown.add_column(heading, justify="right", no_wrap=True)
