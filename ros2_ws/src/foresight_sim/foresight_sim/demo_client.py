@@ -6,6 +6,7 @@ robot explored. The second run has nothing of the first but memory's file.
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from array import array
@@ -66,6 +67,7 @@ class Visits:
 
     ACTION: ClassVar[Any]
     TOPIC: ClassVar[str]
+    OFFERS: ClassVar[str]
 
     def __init__(self, node: DemoNode) -> None:
         self.node, self.log = node, self.draw(node.values)
@@ -75,7 +77,11 @@ class Visits:
     # --- for subclasses to override
 
     def draw(self, values: Parameters) -> DemoLog:
-        """Whereto."""
+        """Whereto.
+
+        Raises:
+            ValueError: the world, the profile or what was explored does not allow it.
+        """
         raise NotImplementedError
 
     def goal(self, leg: Leg) -> Any:
@@ -95,7 +101,8 @@ class Visits:
             StackFailure: the stack did not start, or it stopped.
             Interrupted: a signal came.
         """
-        self.node.await_stack(self.ready, self.TOPIC)
+        self.node.await_stack(self.ready, self.OFFERS)
+        self.log.start = self.log.pose
         for index in range(len(self.log.legs)):
             self._visit(index)
             self.node.say(self._verdict(index))
@@ -109,7 +116,7 @@ class Visits:
         try:
             result = self.node.pursue(handle, Pursuit(name, limit_s, lambda: self._words(index)))
         except StackFailure as failure:
-            log.finish("LOST", f"{str(failure).split(': ')[-1]}: the goal has no result", 0.0)
+            log.finish("LOST", str(failure), 0.0)
             log.end()
             raise
         code = CODES.get(result.code, str(result.code))
@@ -126,7 +133,9 @@ class Visits:
         text = f"{self._called(index)}   {elapsed:4.0f} s"
         told = self.node.feedback
         if told is not None:
-            text += f"   {told.distance_travelled_m:4.1f} m driven   energy {told.energy:6.3f}"
+            text += f"   {told.distance_travelled_m:4.1f} m driven"
+            if math.isfinite(told.energy):  # there is none before the first plan
+                text += f"   energy {told.energy:6.3f}"
             if told.estimated_s_left >= 0:
                 text += f"   about {told.estimated_s_left:.0f} s to go"
         return text
@@ -145,6 +154,7 @@ class Photographs(Visits):
     """To what photographs show that a camera took which is not the robot's."""
 
     ACTION, TOPIC = NavigateToImage, "navigate_to_image"
+    OFFERS = TOPIC
 
     def draw(self, values: Parameters) -> DemoLog:
         profile = RobotProfile.load(values.robot)
@@ -166,6 +176,7 @@ class NamedPlaces(Visits):
     """By name to the places that were named in an earlier run of the stack."""
 
     ACTION, TOPIC = NavigateToPlace, "navigate_to_place"
+    OFFERS = "navigate_to_place and says on place where the robot is"
 
     def __init__(self, node: DemoNode) -> None:
         super().__init__(node)
@@ -184,7 +195,6 @@ class NamedPlaces(Visits):
         return NavigateToPlace.Goal(name=leg.name, timeout_s=self.node.values.goal_timeout_s)
 
     def ready(self) -> bool:
-        self.log.start = self.log.pose
         return super().ready() and self._located
 
     def _on_place(self, _place: Place) -> None:
