@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train bench soak lint clean
+.PHONY: help setup demo demo-memory test train bench soak lint clean
 
 # nothing leaves this machine; rendering needs no screen
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -13,13 +13,16 @@ foresight := .venv/bin/foresight
 work := runs/home0
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## .venv and ros2_ws/install (GPU=1: ONNX Runtime for CUDA)
 	@./setup.sh
 
 demo: setup ## the robot finds three places by their pictures (DEMO_SEED=n: other ones)
 	@$(foresight) demo --seed $(DEMO_SEED)
+
+demo-memory: setup ## it explores, all is restarted, and it finds three places by name (10 minutes)
+	@$(foresight) demo --memory --seed $(DEMO_SEED) --results results/demo-memory
 
 test: setup-dev ## unit tests and tests of the running graph
 	@source ros2_ws/install/setup.bash && .venv/bin/pytest tests

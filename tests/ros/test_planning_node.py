@@ -336,6 +336,7 @@ def test_senses_that_wake_up_later_than_planning_are_waited_for(
     planning.trigger_activate()
     client.feedback.clear()
     bench.wait_for(lambda: len(client.feedback) > 1)  # 0.5 s without any belief, and it lives
+    planning.set_parameters([Parameter("belief_timeout_s", value=1.0)])
     client.latent = THERE
     client.keep_believing()
     assert client.result(handle).result.code == Result.REACHED
