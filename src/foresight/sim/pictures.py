@@ -114,8 +114,7 @@ def _explained(log: DemoLog) -> str:
     if before is None:
         return text + "The robot was given the photographs only; it has no floor plan."
     return text + (
-        f"Grey: {before.seconds / 60:.1f} min of exploring, in which the places were named. Then "
-        f"all was restarted, the robot put down at the start."
+        f"Grey: {before.seconds / 60:.1f} min of exploring, naming places; then a restart."
     )
 
 
