@@ -630,7 +630,9 @@ def record() -> list[dict[str, Any]]:
 def save(record: list[dict[str, Any]]) -> None:
     file = ROOT / "results" / "faults.json"
     file.parent.mkdir(exist_ok=True)
-    file.write_text(json.dumps({"slack_s": SLACK_S, "faults": record}, indent=1))
+    load = os.getloadavg()[0]
+    machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load at the end {load:.1f}."
+    file.write_text(json.dumps({"machine": machine, "faults": record}, indent=1))
 
 
 # ---- the measurement ----
@@ -666,7 +668,7 @@ def _rests(rig: Rig, fault: Fault) -> dict[str, Any]:
     _sets_off_gently(rig, rest)
     return {
         "rest_s": simulated_s if fault.simulated else rest.heard_s - since_s,
-        "after_injection_s": after_s,
+        "after_fault_s": after_s,
         "simulated_s": simulated_s,
         "told_s": told_s - began_s,
         "told": words,
