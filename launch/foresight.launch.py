@@ -1,19 +1,17 @@
 """The Foresight stack alone, for a robot whose drivers run already (or for a simulation)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
-from launch.actions import (
-    DeclareLaunchArgument,
-    OpaqueFunction,
-    SetEnvironmentVariable,
-    SetLaunchConfiguration,
-)
+from launch.action import Action
+from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetLaunchConfiguration
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
+from foresight_bringup.respawn import BackOff, respawning
 from foresight_bringup.security import enclave, secured
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,7 +75,7 @@ def _arguments() -> list[DeclareLaunchArgument]:
             "use_respawn",
             default_value="false",
             choices=FLAGS,
-            description="Start a process again that died.",
+            description="Start a process again that ended, and bring all up again.",
         ),
         DeclareLaunchArgument(
             "use_composition",
@@ -108,9 +106,7 @@ def _check_params_file(context: LaunchContext) -> None:
         )
 
 
-def _processes(
-    context: LaunchContext,
-) -> list[SetLaunchConfiguration | SetEnvironmentVariable | Node]:
+def _processes(context: LaunchContext) -> list[Action]:
     """All nodes, each in a process or all in one; without memory, if that is not wanted."""
     keystore = LaunchConfiguration("security").perform(context)
     remembers = LaunchConfiguration("memory").perform(context) == "true"
@@ -118,16 +114,37 @@ def _processes(
     managed = SetLaunchConfiguration("managed", ", ".join(list(nodes)[:-1]))
     if LaunchConfiguration("use_composition").perform(context) == "true":
         left_out = [] if remembers else ["--without", "memory"]
-        stack = _process("foresight_bringup", "stack", keystore, left_out)
-        return [managed, *secured(keystore, ["stack"]), stack]
-    processes = [_process(package, n, keystore, name=n) for n, package in nodes.items()]
+        stack = partial(_process, "foresight_bringup", "stack", keystore, left_out)
+        return [managed, *secured(keystore, ["stack"]), _kept_alive(stack)]
+    processes = [
+        _kept_alive(partial(_process, package, n, keystore, [], name=n))
+        for n, package in nodes.items()
+    ]
     return [managed, *secured(keystore, list(nodes)), *processes]
 
 
+def _kept_alive(make: Callable[[bool], Node]) -> Action:
+    """A process, started again when it ends if `use_respawn` says so."""
+
+    def start(context: LaunchContext) -> list[Action]:
+        if LaunchConfiguration("use_respawn").perform(context) != "true":
+            return [make(False)]
+        return respawning(make, context, BackOff())
+
+    return OpaqueFunction(function=start)
+
+
 def _process(
-    package: str, executable: str, keystore: str, options: Sequence[str] = (), **which: object
+    package: str,
+    executable: str,
+    keystore: str,
+    options: Sequence[str],
+    again: bool,
+    **which: object,
 ) -> Node:
     """One node or all of them: they get the same parameters, which are sorted by node."""
+    # a manager that was lost must not set the robot moving by itself
+    respawned = ["-p", "lifecycle_manager:respawned:=true"] if again else []
     return Node(
         package=package,
         executable=executable,
@@ -141,10 +158,9 @@ def _process(
             "--ros-args",
             "--log-level",
             LaunchConfiguration("log_level"),
+            *respawned,
             *enclave(keystore, executable),
         ],
-        respawn=LaunchConfiguration("use_respawn"),
-        respawn_delay=1.0,
         output="screen",
         **which,
     )

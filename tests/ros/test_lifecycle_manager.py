@@ -170,8 +170,8 @@ def test_a_silent_node_stops_the_others_backwards(
     assert crew.log == each("deactivate", "third", "first")
     assert capfd.readouterr().err.count("lost /second: it has been silent for 1 s") == 1
     crew.bench.executor.add_node(crew.nodes["second"])
-    crew.bench.spin(0.5)
-    assert crew.lifecycle_states() == [INACTIVE, ACTIVE, INACTIVE]  # nobody asked for more
+    crew.bench.wait_for(lambda: crew.lifecycle_states() == [INACTIVE] * 3)  # it rests, too
+    assert crew.states[-1].data == "failed"
 
 
 def test_all_start_again_when_a_lost_node_is_back(crew: Crew) -> None:
@@ -182,7 +182,77 @@ def test_all_start_again_when_a_lost_node_is_back(crew: Crew) -> None:
     crew.log.clear()
     crew.bench.executor.add_node(crew.nodes["second"])
     crew.wait_for("active")
-    assert crew.log == each("activate", "first", "third")
+    assert crew.log == ["deactivate second"] + each("activate", *NAMES)
+
+
+def test_after_the_loss_of_the_driving_node_a_person_must_call(
+    crew: Crew, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew.manage(respawn=True)
+    crew.wait_for("active")
+    crew.bench.executor.remove_node(crew.nodes["third"])
+    crew.wait_for("waiting for reset")
+    crew.bench.executor.add_node(crew.nodes["third"])
+    crew.bench.wait_for(lambda: crew.lifecycle_states() == [INACTIVE] * 3)
+    crew.log.clear()
+    crew.bench.spin(1.0)
+    assert crew.log == [] and crew.states[-1].data == "waiting for reset"
+    said = (
+        "lost /third: it has been silent for 1 s; the robot rests until lifecycle_manager/startup"
+    )
+    assert said in capfd.readouterr().err
+    assert crew.call("startup").success
+    crew.wait_for("active")
+
+
+def test_the_driving_node_lost_while_another_is_awaited_needs_a_person_too(crew: Crew) -> None:
+    crew.manage(respawn=True)
+    crew.wait_for("active")
+    crew.bench.executor.remove_node(crew.nodes["first"])
+    crew.wait_for("waiting")
+    crew.nodes["third"].trigger_cleanup()  # as after a quick death
+    crew.wait_for("waiting for reset")
+    crew.bench.executor.add_node(crew.nodes["first"])
+    crew.bench.spin(0.5)
+    assert ACTIVE not in crew.lifecycle_states()[1:]
+
+
+def test_a_node_that_falls_during_the_bring_up_is_lost(
+    crew: Crew, capfd: pytest.CaptureFixture[str]
+) -> None:
+    crew.manage(node_names=[*NAMES, "absent"])
+    crew.bench.wait_for(lambda: crew.states and crew.states[-1].data == "starting")
+    crew.bench.spin(0.3)
+    crew.nodes["first"].trigger_configure()
+    crew.bench.spin(0.3)
+    crew.nodes["first"].trigger_cleanup()
+    crew.wait_for("failed")
+    assert "lost /first: it has become unconfigured by itself" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("left", [INACTIVE, ACTIVE])
+def test_a_manager_that_finds_nodes_up_by_itself_stops_them_and_asks_for_a_person(
+    crew: Crew, capfd: pytest.CaptureFixture[str], left: int
+) -> None:
+    for node in crew.nodes.values():
+        node.trigger_configure()
+        if left == ACTIVE:
+            node.trigger_activate()
+    crew.manage(respawn=True)
+    crew.wait_for("waiting for reset")
+    crew.bench.wait_for(lambda: crew.lifecycle_states() == [INACTIVE] * 3)
+    assert "another manager was lost" in capfd.readouterr().err
+    crew.call("startup")
+    crew.wait_for("active")
+
+
+def test_a_manager_that_was_started_again_waits_for_a_person(crew: Crew) -> None:
+    crew.manage(respawn=True, respawned=True)
+    crew.wait_for("waiting for reset")
+    crew.bench.spin(0.5)
+    assert crew.log == []
+    crew.call("startup")
+    crew.wait_for("active")
 
 
 def test_a_node_that_leaves_the_active_state_stops_the_others(
@@ -252,11 +322,11 @@ def test_a_killed_process_comes_back_and_a_signal_ends_all(bench: Bench) -> None
         return [state.data for state in states]
 
     bench.wait_for(lambda: seen()[-1:] == ["active"], 20.0)
-    killed = processes["second"]
+    killed = processes["first"]
     os.kill(killed, signal.SIGKILL)
     bench.wait_for(lambda: "waiting" in seen(), 3.0)
     bench.wait_for(lambda: seen()[-1] == "active", 20.0)
-    assert processes["second"] != killed
+    assert processes["first"] != killed
     beats.clear()
     bench.wait_for(lambda: {beat.node for beat in beats} == {"/first", "/second"})
     assert all(beat.lifecycle_state == ACTIVE for beat in beats)

@@ -60,6 +60,9 @@ class Goal:
             self.handle.abort()
         self.result.set_result(self._kind.Result(code=code, message=message))
 
+    def give_feedback(self) -> None:
+        self.handle.publish_feedback(self._kind.Feedback())
+
     @property
     def ended(self) -> bool:
         return self.result.done()
@@ -73,6 +76,7 @@ class Stack:
         self.goals: list[Goal] = []
         self.requests: list[str] = []
         self.active = True
+        self.frozen = False  # its goals give no feedback, and do not hear
         self.unknown: set[str] = set()
         self.remembers: Callable[[str], str] = lambda _name: ""
         self.does: Callable[[Any], Ending | None] = lambda _request: WELL
@@ -82,6 +86,7 @@ class Stack:
         bench.peer.create_service(Recall, f"{namespace}recall", self._on_recall)
         self.states = bench.peer.create_publisher(String, f"{namespace}system_state", LATCHED)
         bench.peer.create_timer(0.02, self._cancel)
+        bench.peer.create_timer(0.1, self._give_feedback)
 
     def serve(self) -> None:
         """Planning comes up."""
@@ -121,9 +126,14 @@ class Stack:
     async def _result(self, handle: Any) -> Any:
         return await self._results[bytes(handle.goal_id.uuid)]
 
+    def _give_feedback(self) -> None:
+        for goal in self.goals:
+            if not goal.ended and not self.frozen:
+                goal.give_feedback()
+
     def _cancel(self) -> None:
         for goal in self.goals:
-            if not goal.ended and goal.handle.is_cancel_requested:
+            if not goal.ended and not self.frozen and goal.handle.is_cancel_requested:
                 goal.end((Result.CANCELLED, "the client cancelled"))
 
     def _on_remember(self, request: Any, response: Any) -> Any:
@@ -280,40 +290,70 @@ def test_an_unknown_place_fails_before_the_robot_moves(
     assert (values["mission"], values["state"]) == ("test", "failed")
 
 
-def test_planning_that_dies_on_the_way_fails_the_step_and_is_tried_again(
-    bench: Bench, stack: Stack, player: Player
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A goal without feedback is lost soon."""
+    monkeypatch.setattr(jobs, "SILENCE_S", 0.5)
+
+
+def test_a_goal_is_sent_again_for_the_time_left_when_planning_has_died(
+    bench: Bench, stack: Stack, player: Player, impatient: None
 ) -> None:
     stack.does = lambda _request: None
-    player.play({"go": "a", "retries": 1})
+    player.play({"go": "a", "timeout_s": 60})
     player.wait_until_under_way()
+    assert stack.goals[0].request.timeout_s == 60.0
     stack.die()
-    bench.wait_for(lambda: "nobody serves navigate_to_place: lost" in player.last.message)
+    bench.spin(1.0)
     assert player.last.state == MissionStatus.RUNNING
-    stack.does = lambda _request: WELL
     stack.serve()
+    bench.wait_for(lambda: stack.goals)
+    assert stack.places() == ["a"] and 55.0 < stack.goals[0].request.timeout_s < 59.5
+    stack.goals[0].end(WELL)
     player.wait_for(MissionStatus.SUCCEEDED)
 
 
 def test_planning_that_dies_for_good_ends_the_mission(
-    bench: Bench, stack: Stack, player: Player
+    bench: Bench, stack: Stack, player: Player, impatient: None
 ) -> None:
     stack.does = lambda _request: None
-    player.play({"go": "a"})
+    player.play({"go": "a"}, parameters={"patience_s": 1.0})
     player.wait_until_under_way()
     stack.die()
     status = player.wait_for(MissionStatus.FAILED)
     assert "step 1 failed: could not go to a: nobody serves navigate_to_place" in status.message
 
 
-def test_the_managers_word_counts(bench: Bench, stack: Stack, player: Player) -> None:
+def test_a_goal_that_waits_for_the_stack_is_waited_for(
+    bench: Bench, stack: Stack, player: Player, impatient: None
+) -> None:
+    stack.does = lambda _request: None
+    stack.states.publish(String(data="active"))
+    player.play({"go": "a"})
+    player.wait_until_under_way()
+    stack.states.publish(String(data="waiting"))
+    bench.spin(1.0)
+    stack.states.publish(String(data="active"))
+    bench.spin(0.5)
+    assert stack.places() == ["a"] and not stack.goals[0].ended
+    stack.goals[0].end(WELL)
+    player.wait_for(MissionStatus.SUCCEEDED)
+
+
+def test_a_lost_goal_is_sent_again_only_when_the_manager_says_so(
+    bench: Bench, stack: Stack, player: Player, impatient: None
+) -> None:
     """After a kill the dead server can be seen for long; the manager knows at once."""
     stack.does = lambda _request: None
     stack.states.publish(String(data="active"))
-    player.play({"go": "a", "retries": 1})
+    player.play({"go": "a"})
     player.wait_until_under_way()
+    stack.frozen = True
     stack.states.publish(String(data="waiting"))
-    bench.wait_for(lambda: "the stack is waiting, not active: lost" in player.last.message)
-    bench.wait_for(lambda: stack.goals[0].ended)  # it is told to stop, in case it can hear
+    bench.spin(1.5)
+    assert stack.places() == ["a"]
+    stack.frozen = False
+    bench.wait_for(lambda: stack.goals[0].ended)  # it was told to stop, in case it can hear
     stack.does = lambda _request: WELL
     stack.states.publish(String(data="active"))
     player.wait_for(MissionStatus.SUCCEEDED)

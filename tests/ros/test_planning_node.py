@@ -16,7 +16,7 @@ from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image, LaserScan
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 
 from foresight import bundle
 from foresight.planning.explorer import Explorer
@@ -293,16 +293,88 @@ def test_beliefs_of_another_bundle_are_refused(bench: Bench, planning: Any, clie
     assert "same bundle" in planning.health.status().message
 
 
-def test_deactivation_ends_the_goal_and_goals_are_then_rejected(
+# ----- interruptions
+
+
+def interrupt(bench: Bench, planning: Any, client: Client) -> Any:
+    """The handle of a goal that waits, for planning was deactivated while it drove there."""
+    client.keep_believing()
+    handle = client.send(picture())
+    bench.wait_for(lambda: client.plans and len(client.plans[-1].linear))
+    planning.trigger_deactivate()
+    bench.wait_for(lambda: rests(client))
+    return handle
+
+
+def test_a_goal_outlives_a_deactivation_and_its_client_is_told(
+    bench: Bench, planning: Any, client: Client
+) -> None:
+    handle = interrupt(bench, planning, client)
+    bench.wait_for(lambda: client.feedback and client.feedback[-1].interrupted)
+    assert not client.send(picture()).accepted
+    client.plans.clear()
+    bench.spin(1.5)  # longer than the oldest belief that a goal survives
+    assert not client.plans
+    planning.trigger_activate()
+    bench.wait_for(lambda: client.plans and len(client.plans[-1].linear))
+    bench.wait_for(lambda: not client.feedback[-1].interrupted)
+    client.latent = THERE
+    answer = client.result(handle)
+    check_ending(client, answer, Result.REACHED, GoalStatus.STATUS_SUCCEEDED, "reached")
+
+
+def test_a_picture_that_is_still_being_encoded_is_kept(
     bench: Bench, planning: Any, client: Client
 ) -> None:
     client.keep_believing()
     handle = client.send(picture())
-    bench.wait_for(lambda: client.plans)
     planning.trigger_deactivate()
+    bench.wait_for(lambda: client.feedback and client.feedback[-1].interrupted)
+    planning.trigger_activate()
+    client.latent = THERE
+    assert client.result(handle).result.code == Result.REACHED
+
+
+def test_an_interruption_is_not_waited_out_for_ever(
+    bench: Bench, planning: Any, client: Client
+) -> None:
+    planning.set_parameters([Parameter("resume_timeout_s", value=0.5)])
+    answer = client.result(interrupt(bench, planning, client))
+    says = "interrupted, and planning has been inactive for 0.5 s"
+    check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, says)
+    client.plans.clear()
+    planning.trigger_activate()
+    bench.spin(0.5)
+    assert not client.plans
+
+
+@pytest.mark.parametrize("state", ["waiting for reset", "failed", "down"])
+def test_a_goal_ends_when_the_stack_will_not_come_back_by_itself(
+    bench: Bench, planning: Any, client: Client, state: str
+) -> None:
+    states = bench.publisher(String, "system_state", LATCHED)
+    states.publish(String(data="stopping"))
+    handle = interrupt(bench, planning, client)
+    states.publish(String(data=state))
     answer = client.result(handle)
-    check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, "deactivated")
-    assert not client.send(picture()).accepted
+    says = f"interrupted, and the stack is {state}"
+    check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, says)
+
+
+def test_an_interrupted_goal_can_be_cancelled(bench: Bench, planning: Any, client: Client) -> None:
+    handle = interrupt(bench, planning, client)
+    handle.cancel_goal_async()
+    answer = client.result(handle)
+    check_ending(client, answer, Result.CANCELLED, GoalStatus.STATUS_CANCELED, "by the client")
+
+
+def test_a_goal_ends_when_planning_is_taken_down(
+    bench: Bench, planning: Any, client: Client
+) -> None:
+    handle = interrupt(bench, planning, client)
+    planning.trigger_cleanup()
+    answer = client.result(handle)
+    check_ending(client, answer, Result.INTERNAL, GoalStatus.STATUS_ABORTED, "taken down")
 
 
 # ----- memory leads
@@ -395,6 +467,23 @@ def test_a_place_is_driven_to_by_memorys_aims(bench: Bench, client: Client, memo
     assert not ended.start
     assert begun.goal_id == ended.goal_id == handle.goal_id
     assert begun.bundle_digest == client.digest
+
+
+def test_memory_is_asked_anew_after_an_interruption(
+    bench: Bench, planning: Any, client: Client, memory: Memory
+) -> None:
+    memory.lead(ON_THE_WAY)
+    handle = client.ask(NavigateToPlace, name="kitchen")
+    bench.wait_for(lambda: drives_towards(client, 0.5))
+    planning.trigger_deactivate()
+    bench.wait_for(lambda: rests(client))
+    memory.stop()
+    memory.requests.clear()
+    planning.trigger_activate()
+    bench.wait_for(lambda: [r.name for r in memory.requests if r.start] == ["kitchen"])
+    memory.lead(THERE, final=True)
+    client.latent = THERE
+    assert client.result(handle).result.code == Result.REACHED
 
 
 def test_a_place_that_memory_refuses(client: Client, memory: Memory) -> None:

@@ -108,7 +108,10 @@ class ActuationNode(ForesightNode[Parameters]):
         )
         self._executed = self.advertise(ExecutedAction, "executed_action", 10)
         self._statuses = self.advertise(Status, "status", LATCHED)
-        self.listen(PlanMessage, "plan", self._on_plan, LATEST)
+        self.health.fact("bundle", "none: it runs no model")
+        self.health.fact("providers", "none")
+        self.health.count("plans dropped: refused", 0)
+        self.listen(PlanMessage, "plan", self._on_plan, LATEST, lost="plans dropped: node busy")
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         self.listen(Bool, "bumper", self._on_bumper, qos_profile_sensor_data)
         if values.use_scan:
@@ -145,7 +148,9 @@ class ActuationNode(ForesightNode[Parameters]):
         seen_s = seconds(message.observation_stamp) or None
         plan = Plan(seconds(message.header.stamp), message.action_duration_s, actions, seen_s)
         self._image_stamp_s = seen_s if len(actions) else None
-        self._note("plan", self._the_controller.on_plan(time.monotonic(), plan))
+        fault = self._the_controller.on_plan(time.monotonic(), plan)
+        self.health.count("plans dropped: refused", fault is not None)
+        self._note("plan", fault)
         if time.monotonic() - self._ticked_s >= LEAST_TICK_S:
             self._timer.reset()
             self._tick()

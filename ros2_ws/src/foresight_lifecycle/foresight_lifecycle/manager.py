@@ -7,61 +7,26 @@ for one transition at a time. It never waits in a callback.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
 
-from lifecycle_msgs.msg import State, Transition
-from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
-from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.task import Future
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from foresight_interfaces.msg import Heartbeat
-from foresight_node import ERROR, Health, run
+from foresight_lifecycle.board import Board
+from foresight_lifecycle.managed import ACTIVE, INACTIVE, UNCONFIGURED, UNKNOWN, Managed, Step
+from foresight_node import ERROR, OK, WARN, Health, run
 from foresight_node.messages import LATCHED
 
-PERIOD_S = 0.1
-LOST_REQUEST_S = 2.0
-"""A node that beats this long after a request, without an answer, never got it."""
-SETTLE_S = 0.05
-"""For this long after an answer a heartbeat may still be one from before it."""
+PERIOD_S = 0.05
 STOP_LIMIT_S = 5.0
 """A node that takes longer to stop is left as it is."""
 QUIT_LIMIT_S = 3.0
 """On a signal: less than launch waits before it sends a stronger one."""
-
-UNCONFIGURED = State.PRIMARY_STATE_UNCONFIGURED
-INACTIVE = State.PRIMARY_STATE_INACTIVE
-ACTIVE = State.PRIMARY_STATE_ACTIVE
-NAMES = {
-    State.PRIMARY_STATE_UNKNOWN: "not seen",
-    UNCONFIGURED: "unconfigured",
-    INACTIVE: "inactive",
-    ACTIVE: "active",
-    State.PRIMARY_STATE_FINALIZED: "finalized",
-}
-
-
-class Step(Enum):
-    """A transition: its `number`, and the state that it `leads_to`."""
-
-    CONFIGURE = (Transition.TRANSITION_CONFIGURE, INACTIVE)
-    ACTIVATE = (Transition.TRANSITION_ACTIVATE, ACTIVE)
-    DEACTIVATE = (Transition.TRANSITION_DEACTIVATE, INACTIVE)
-    CLEANUP = (Transition.TRANSITION_CLEANUP, UNCONFIGURED)
-
-    def __init__(self, number: int, leads_to: int) -> None:
-        self.number = number
-        self.leads_to = leads_to
-
-    @property
-    def verb(self) -> str:
-        return self.name.lower().replace("cleanup", "clean up")
 
 
 class Phase(Enum):
@@ -72,62 +37,74 @@ class Phase(Enum):
     ACTIVE = "active"
     STOPPING = "stopping"
     WAITING = "waiting"  # for a lost node to come back
+    RESET = "waiting for reset"  # by a person: the node that drives the robot was lost
     FAILED = "failed"
 
 
-@dataclass
-class Managed:
-    """One node: what its heartbeats tell, and what it was asked for."""
-
-    name: str
-    client: Client
-    state: int = State.PRIMARY_STATE_UNKNOWN
-    heard_s: float = float("-inf")
-    asked: Step | None = None
-    asked_s: float = float("-inf")
-    answered_s: float = float("-inf")
-    answer: Future | None = None
-    refused: Step | None = None
-    in_doubt: bool = False
-    """A refusal came: perhaps of a request that was made twice. The next heartbeat tells."""
+AT_REST = (Phase.WAITING, Phase.RESET, Phase.FAILED)
+"""Nothing stays active, whatever comes back in which state."""
 
 
 class LifecycleManager(Node):
-    """Parameters: `node_names` in the order of bring-up, the last ones stop the robot first."""
+    """Brings up, watches, takes down.
+
+    The last of the nodes drives the robot. Where processes are respawned, all are brought up again
+    after the loss of any other one; after the loss of that one, or of a manager, it takes a person
+    who calls the service startup.
+    """
 
     def __init__(self, **options: object) -> None:
         super().__init__("lifecycle_manager", **options)
-        self._autostart = self._flag("autostart", True, "Bring the nodes up at once.")
-        self._respawn = self._flag(
+        autostart = self._flag("autostart", True, "Bring the nodes up at once.")
+        respawned = self._flag(
+            "respawned", False, "This process has been started again: wait for a reset."
+        )
+        respawn = self._flag(
             "respawn", False, "Bring all nodes up again when a lost one comes back."
         )
         self._heartbeat_timeout_s = self._seconds(
-            "heartbeat_timeout_s", 1.0, 0.3, 60.0, "A node that is silent for longer is lost, s."
+            "heartbeat_timeout_s",
+            1.0,
+            0.3,
+            60.0,
+            "A node whose process lives is lost when it is silent for longer, s.",
         )
         self._startup_timeout_s = self._seconds(
             "startup_timeout_s", 60.0, 1.0, 3600.0, "Longest time for bringing all nodes up, s."
         )
-        self._nodes = [self._manage(name) for name in self._node_names()]
+        self._nodes = {name: Managed(self, name, self._advance) for name in self._node_names()}
+        *_, self._driver = self._nodes.values()
         self._health = Health(self)
         self._states = self.create_publisher(String, "system_state", LATCHED)
+        self._board = Board(self, list(self._nodes))
+        self._reason = ""
+        self._after_loss = Phase.WAITING if respawn else Phase.FAILED
         self._deadline_s = 0.0
         self._floor = INACTIVE
         self._next = Phase.DOWN
+        self._unasked = False
+        """Whether the present bring-up began without a person's call."""
         self._enter(Phase.DOWN)
         self.create_subscription(Heartbeat, "heartbeat", self._on_heartbeat, 50)
         self.create_service(Trigger, "~/startup", self._on_startup)
         self.create_service(Trigger, "~/shutdown", self._on_shutdown)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(PERIOD_S, self._advance, clock=steady)
+        self.create_timer(PERIOD_S, self._look, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
-        if self._autostart:
-            self.start()
+        if respawned:
+            self._demand_reset("the manager itself was lost and has been started again")
+        elif autostart:
+            self.start(unasked=True)
 
-    def start(self) -> None:
-        """Bring all nodes to active, in order."""
+    def start(self, *, unasked: bool = False) -> None:
+        """Bring all nodes to active, in order; `unasked`: not because a person wants it."""
         self._deadline_s = time.monotonic() + self._startup_timeout_s
-        for node in self._nodes:
+        self._unasked = unasked
+        for node in self._nodes.values():
             node.refused = None
+            node.fell = False
+        self._health.solved("stack")
+        self._reason = ""
         self._enter(Phase.STARTING)
 
     def stop(self, floor: int, then: Phase) -> None:
@@ -159,7 +136,8 @@ class LifecycleManager(Node):
 
     def _node_names(self) -> list[str]:
         descriptor = ParameterDescriptor(
-            description="The nodes in the order of bring-up, relative to this one's namespace.",
+            description="The nodes in the order of bring-up, relative to this one's namespace; "
+            "the last one drives the robot.",
             read_only=True,
             dynamic_typing=True,  # an empty list has no type
         )
@@ -170,27 +148,28 @@ class LifecycleManager(Node):
                 f"parameter 'node_names' has the value {names!r}, but a list of different names "
                 f"is expected, such as [perception, world_model, planning, actuation]"
             )
-        return list(names)
-
-    def _manage(self, name: str) -> Managed:
-        full = name if name.startswith("/") else f"{self.get_namespace().rstrip('/')}/{name}"
-        return Managed(full, self.create_client(ChangeState, f"{full}/change_state"))
+        here = self.get_namespace().rstrip("/")
+        return [name if name.startswith("/") else f"{here}/{name}" for name in names]
 
     # ---- what comes in ----
 
-    def _on_heartbeat(self, beat: Heartbeat) -> None:
-        now_s = time.monotonic()
-        for node in self._nodes:
-            if node.name != beat.node:
-                continue
-            node.heard_s = now_s
-            if node.asked is not None and now_s - node.asked_s > LOST_REQUEST_S:
-                self._forget_request(node)
-            if node.asked is None and now_s - node.answered_s > SETTLE_S:
-                node.state, node.in_doubt = beat.lifecycle_state, False
-                if node.refused is not None and node.state == node.refused.leads_to:
-                    node.refused = None
-            self._advance()
+    def _on_heartbeat(self, beat: Heartbeat, info: Mapping[str, int]) -> None:
+        node = self._nodes.get(beat.node)
+        if node is None:
+            return
+        unseen = node.state == UNKNOWN
+        node.beat(beat, info["source_timestamp"])
+        if unseen and node.state in (INACTIVE, ACTIVE) and self._phase is Phase.STARTING:
+            self._find_up(node)
+        self._advance()
+
+    def _find_up(self, node: Managed) -> None:
+        """Who brought it up is gone, and why is not known: no reason to drive on."""
+        if self._unasked:
+            self._demand_reset(
+                f"{node.name} was {node.state_name} before this manager asked for it: "
+                f"another manager was lost"
+            )
 
     def _on_startup(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._phase is not Phase.ACTIVE:
@@ -207,28 +186,56 @@ class LifecycleManager(Node):
 
     # ---- what is done ----
 
+    def _look(self) -> None:
+        for node in self._nodes.values():
+            node.look()
+        self._advance()
+
     def _advance(self) -> None:
-        busy = [node for node in self._nodes if node.asked is not None or node.in_doubt]
-        if any(map(self._is_fresh, busy)):
+        if self._phase is not Phase.DOWN:
+            self._look_for_losses()
+        if any(node.busy and self._is_fresh(node) for node in self._nodes.values()):
             return
-        if self._phase in (Phase.STARTING, Phase.ACTIVE):
+        if self._phase is Phase.STARTING:
             self._go_up()
         elif self._phase is Phase.STOPPING:
             self._go_down()
-        elif self._phase is Phase.WAITING and all(map(self._is_fresh, self._nodes)):
-            self.get_logger().info("all nodes are back; starting again")
-            self.start()
+        elif self._phase in AT_REST and not self._ask_first(
+            self._reachable(), ACTIVE, Step.DEACTIVATE
+        ):
+            self._wait()
+
+    def _look_for_losses(self) -> None:
+        for node in self._nodes.values():
+            how = node.loss(self._heartbeat_timeout_s)
+            if how:
+                node.lose()
+                self._lose(node, how)
+
+    def _lose(self, node: Managed, how: str) -> None:
+        bound_for = self._next if self._phase is Phase.STOPPING else self._phase
+        if bound_for not in (Phase.STARTING, Phase.ACTIVE, Phase.WAITING):
+            return  # nothing will move unless somebody calls startup
+        lost, waits = f"lost {node.name}: {how}", self._after_loss is Phase.WAITING
+        if node is self._driver and waits:
+            self._demand_reset(lost)
+        elif bound_for is not Phase.WAITING:
+            then = "all start again when it is back" if waits else "call startup to go on"
+            self._rest(f"{lost}; stopping the others, {then}", self._after_loss)
+
+    def _demand_reset(self, why: str) -> None:
+        self._rest(f"{why}; the robot rests until {self.get_name()}/startup is called", Phase.RESET)
+
+    def _rest(self, why: str, then: Phase) -> None:
+        """Stop all, for a reason that is told until the next bring-up."""
+        self._health.solved("stack")  # each reason is logged
+        self._health.problem("stack", why, ERROR, lasting=True)
+        self._reason = why
+        self.stop(INACTIVE, then)
 
     def _go_up(self) -> None:
-        for node in self._nodes:
-            if node.state != State.PRIMARY_STATE_UNKNOWN and not self._is_fresh(node):
-                return self._lose(node, f"has been silent for {self._heartbeat_timeout_s:g} s")
-        if self._phase is Phase.ACTIVE:
-            for node in self._nodes:
-                if node.state != ACTIVE:
-                    return self._lose(node, f"has become {NAMES.get(node.state, 'unsettled')}")
-            return None
-        late = [node for node in self._nodes if node.state != ACTIVE]
+        nodes = self._nodes.values()
+        late = [node for node in nodes if node.state != ACTIVE]
         refusing = next((node for node in late if node.refused is not None), None)
         if not late:
             self._enter(Phase.ACTIVE)
@@ -238,97 +245,80 @@ class LifecycleManager(Node):
         elif time.monotonic() > self._deadline_s:
             last = min(late, key=lambda node: node.state)
             self._fail(
-                f"{last.name} is {NAMES.get(last.state, 'unsettled')} after "
-                f"{self._startup_timeout_s:g} s instead of active; look into its log"
+                f"{last.name} is {last.state_name} after {self._startup_timeout_s:g} s instead of "
+                f"active; look into its log"
             )
-        elif any(node.state == State.PRIMARY_STATE_UNKNOWN for node in late):
+        elif any(node.state == UNKNOWN for node in late):
             pass  # until all have been heard
-        elif not self._ask_first(self._nodes, UNCONFIGURED, Step.CONFIGURE):
+        elif not self._ask_first(nodes, UNCONFIGURED, Step.CONFIGURE):
             # Configuring takes time: it is over for all before the first is activated.
-            self._ask_first(self._nodes, INACTIVE, Step.ACTIVATE)
-        return None
+            self._ask_first(nodes, INACTIVE, Step.ACTIVATE)
+
+    def _fail(self, text: str) -> None:
+        self._rest(f"bring-up failed: {text}", Phase.FAILED)
 
     def _go_down(self) -> None:
         """A node that is silent or refuses is left as it is: the next one matters more."""
-        alive = [
-            node for node in reversed(self._nodes) if self._is_fresh(node) and not node.refused
-        ]
-        if self._ask_first(alive, ACTIVE, Step.DEACTIVATE):
+        nodes = self._reachable()
+        if self._ask_first(nodes, ACTIVE, Step.DEACTIVATE):
             return
-        if self._floor == UNCONFIGURED and self._ask_first(alive, INACTIVE, Step.CLEANUP):
+        if self._floor == UNCONFIGURED and self._ask_first(nodes, INACTIVE, Step.CLEANUP):
             return
-        for node in self._nodes:
+        for node in self._nodes.values():
             if node.refused is not None:
                 text = f"{node.name} refused to {node.refused.verb}; its log says why"
                 self._health.problem(f"refusal of {node.name}", text, ERROR)
         self._enter(self._next)
 
-    def _ask_first(self, nodes: list[Managed], state: int, step: Step) -> bool:
+    def _wait(self) -> None:
+        nodes = self._nodes.values()
+        back = all(self._is_fresh(node) and node.state != UNKNOWN for node in nodes)
+        if self._phase is Phase.WAITING and back:
+            self.get_logger().info("all nodes are back; starting again")
+            self.start(unasked=True)
+
+    def _ask_first(self, nodes: Iterable[Managed], state: int, step: Step) -> bool:
         """Ask the first node in this state for the step; False when there is none."""
         node = next((node for node in nodes if node.state == state), None)
-        if node is None:
-            return False
-        if node.client.service_is_ready():
-            request = ChangeState.Request(transition=Transition(id=step.number))
-            node.asked, node.asked_s = step, time.monotonic()
-            node.answer = node.client.call_async(request)
-            node.answer.add_done_callback(lambda future: self._on_answer(node, step, future))
-        return True
+        if node is not None:
+            node.ask(step)
+        return node is not None
 
-    def _on_answer(self, node: Managed, step: Step, answer: Future) -> None:
-        if node.answer is not answer:
-            return
-        node.asked = node.answer = None
-        node.heard_s = node.answered_s = time.monotonic()
-        response = answer.result()
-        if response is not None and response.success:
-            node.state = step.leads_to
-        else:
-            node.refused, node.in_doubt = step, True
-        self._advance()
-
-    def _forget_request(self, node: Managed) -> None:
-        if node.answer is not None:
-            node.client.remove_pending_request(node.answer)
-        node.asked = node.answer = None
+    def _reachable(self) -> list[Managed]:
+        """Whom to stop, in this order."""
+        nodes = reversed(self._nodes.values())
+        return [node for node in nodes if self._is_fresh(node) and node.refused is None]
 
     def _is_fresh(self, node: Managed) -> bool:
-        """Heard of lately, or busy with a transition, during which a node is silent."""
-        now_s = time.monotonic()
-        if node.asked is not None:
-            starting = self._phase is Phase.STARTING
-            return now_s - node.asked_s <= (self._startup_timeout_s if starting else STOP_LIMIT_S)
-        return now_s - node.heard_s <= self._heartbeat_timeout_s
+        return node.is_fresh(*self._patience_s)
 
-    def _lose(self, node: Managed, how: str) -> None:
-        then = "all start again when it is back" if self._respawn else "call startup to go on"
-        text = f"lost {node.name}: it {how}; stopping the others, {then}"
-        self._health.problem(f"lost {node.name}", text, ERROR)
-        self._forget_request(node)
-        if not self._is_fresh(node):
-            node.state = State.PRIMARY_STATE_UNKNOWN
-        self.stop(INACTIVE, Phase.WAITING if self._respawn else Phase.FAILED)
-        self._advance()
-
-    def _fail(self, text: str) -> None:
-        self._health.problem("failed", f"bring-up failed: {text}", ERROR)
-        self.stop(INACTIVE, Phase.FAILED)
+    @property
+    def _patience_s(self) -> tuple[float, float]:
+        """With an idle node, and with one that is busy with a transition, s."""
+        starting = self._phase is Phase.STARTING
+        return self._heartbeat_timeout_s, self._startup_timeout_s if starting else STOP_LIMIT_S
 
     # ---- what is told ----
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
         if phase is Phase.STOPPING:
-            for node in self._nodes:
+            for node in self._nodes.values():
                 node.refused = None
         self._states.publish(String(data=phase.value))
+        self._tell_health()
+
+    def _tell_health(self) -> None:
+        level = {Phase.ACTIVE: OK, Phase.RESET: ERROR, Phase.FAILED: ERROR}.get(self._phase, WARN)
+        silent = {name: node.silence(*self._patience_s) for name, node in self._nodes.items()}
+        self._board.tell(self._phase.value, level, self._reason, silent)
 
     def _report(self) -> None:
         self._health.fact("system", self._phase.value)
-        for node in self._nodes:
-            state = NAMES.get(node.state, "unsettled") if self._is_fresh(node) else "silent"
-            self._health.fact(node.name, state)
+        for node in self._nodes.values():
+            self._health.fact(node.name, node.state_name if self._is_fresh(node) else "silent")
         self._health.publish()
+        self._tell_health()
 
 
 def main() -> int:

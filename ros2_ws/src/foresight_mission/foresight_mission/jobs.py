@@ -26,6 +26,9 @@ AGAIN_S = 0.5
 """Between two attempts to ask."""
 ANSWER_S = 5.0
 """Whoever is there must accept or answer within this."""
+SILENCE_S = 3.0
+"""Feedback comes twice a second while a goal lives, also while it is interrupted: when none has
+come for so long, whoever pursued it is gone, and the goal with it."""
 GRACE_S = 15.0
 """An action that has not ended so long after its time was over is given up."""
 
@@ -87,44 +90,68 @@ class PatientJob:
 
 
 class ActionJob(PatientJob):
-    """One goal, from asking to its result."""
+    """One goal, from asking to its result; sent anew for the time left when its server dies."""
 
     def __init__(
-        self, around: Surroundings, client: ActionClient, name: str, goal: Any, limit_s: float
+        self,
+        around: Surroundings,
+        client: ActionClient,
+        name: str,
+        goal_for: Callable[[float], Any],
+        limit_s: float,
     ) -> None:
         """
         Args:
             around: the robot.
             client: of the action.
             name: the action's, for sentences.
-            goal: the request.
-            limit_s: the time that the goal allows, s.
+            goal_for: gives the request that allows so many seconds.
+            limit_s: the time in all, from when it is accepted first, s.
         """
         super().__init__(around)
-        self._client, self._name, self._goal, self._limit_s = client, name, goal, limit_s
+        self._client, self._name, self._goal_for = client, name, goal_for
+        self._limit_s = limit_s
         self._answer: Future | None = None
         self._handle: Any = None
         self._result: Future | None = None
-        self._asked_s = self._accepted_s = 0.0
+        self._asked_s = self._heard_s = 0.0
+        self._accepted_s: float | None = None
 
     def advance(self) -> None:
         hindrance = self.around.hindrance(self._name, self._client.server_is_ready())
         if self._result is not None and self._result.done():
             self._conclude(self._result.result())
-        elif hindrance and self._handle is not None:
+        elif self._handle is not None and time.monotonic() - self._heard_s > SILENCE_S:
             self.cancel()  # in case that whoever served it still drives
-            self.end(False, f"{hindrance}: lost on the way")
+            self._begun_s = time.monotonic()  # it was there: patience begins anew
+            self.not_yet(f"{self._name} was lost on the way")
+        elif self._handle is not None:
+            if self._left_s < -GRACE_S:
+                self.cancel()
+                text = f"{self._name} gave no result {GRACE_S:g} s after its time was over"
+                self.end(False, text)
+        elif self._left_s <= 0:
+            self._drop()
+            self.end(False, f"{self._name} was lost on the way, and its time is over")
         elif hindrance:
             self._drop()
             self.not_yet(hindrance)
         elif self._answer is None:
             self._asked_s = time.monotonic()
-            self._answer = self._client.send_goal_async(self._goal)
-        elif self._handle is None:
+            goal = self._goal_for(self._left_s)
+            self._answer = self._client.send_goal_async(goal, feedback_callback=self._on_feedback)
+        else:
             self._await_acceptance(self._answer)
-        elif self.around.now_s() - self._accepted_s > self._limit_s + GRACE_S:
-            self.cancel()
-            self.end(False, f"{self._name} gave no result {GRACE_S:g} s after its time was over")
+
+    @property
+    def _left_s(self) -> float:
+        """Of the time that the goal allows."""
+        if self._accepted_s is None:
+            return self._limit_s
+        return self._limit_s - (self.around.now_s() - self._accepted_s)
+
+    def _on_feedback(self, _feedback: object) -> None:
+        self._heard_s = time.monotonic()
 
     def cancel(self) -> None:
         """Cancel the goal, also one that is accepted only later."""
@@ -145,7 +172,9 @@ class ActionJob(PatientJob):
     def _await_acceptance(self, answer: Future) -> None:
         if answer.done():
             if answer.result().accepted:
-                self._handle, self._accepted_s = answer.result(), self.around.now_s()
+                self._handle, self._heard_s = answer.result(), time.monotonic()
+                if self._accepted_s is None:
+                    self._accepted_s = self.around.now_s()
                 self._result = self._handle.get_result_async()
                 return
             self._answer = None

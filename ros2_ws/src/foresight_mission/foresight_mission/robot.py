@@ -51,11 +51,15 @@ class RosRobot:
         return ServiceJob(self, self._recall, "recall", Recall.Request(name=place), False)
 
     def go(self, place: str, timeout_s: float) -> ActionJob:
-        goal = NavigateToPlace.Goal(name=place, timeout_s=timeout_s)
+        def goal(left_s: float) -> NavigateToPlace.Goal:
+            return NavigateToPlace.Goal(name=place, timeout_s=left_s)
+
         return ActionJob(self, self._navigate, "navigate_to_place", goal, timeout_s)
 
     def explore(self, time_limit_s: float, radius_m: float) -> ActionJob:
-        goal = Explore.Goal(time_limit_s=time_limit_s, radius_m=radius_m)
+        def goal(left_s: float) -> Explore.Goal:
+            return Explore.Goal(time_limit_s=left_s, radius_m=radius_m)
+
         return ActionJob(self, self._explore, "explore", goal, time_limit_s)
 
     def remember(self, place: str) -> ServiceJob:

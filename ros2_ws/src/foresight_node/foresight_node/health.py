@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
+from math import inf
 
 import numpy as np
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
@@ -49,9 +50,9 @@ class Health:
         """Something that stays, such as the bundle's digest."""
         self._facts[key] = str(value)
 
-    def count(self, key: str) -> None:
-        """One more of what should be rare, such as a dropped frame."""
-        self._counts[key] += 1
+    def count(self, key: str, more: int = 1) -> None:
+        """So many more of what should be rare, such as dropped frames."""
+        self._counts[key] += more
 
     def event(self, key: str) -> None:
         """Something that should keep a rate, such as an observation sent."""
@@ -62,13 +63,16 @@ class Health:
         self._latencies[key].append(seconds)
         self._unsent[key].append(seconds)
 
-    def problem(self, kind: str, text: str, level: bytes = WARN) -> None:
-        """Report and log (throttled) one sentence; `kind` groups sentences that vary in numbers."""
+    def problem(self, kind: str, text: str, level: bytes = WARN, *, lasting: bool = False) -> None:
+        """Report and log (throttled) one sentence; `kind` groups sentences that vary in numbers.
+
+        A `lasting` one is reported until it is solved.
+        """
         now = time.monotonic()
         before = self._problems.get(kind)
         due = before is None or now - before.logged_at >= self.LOG_EVERY_S
         logged_at = now if due or before is None else before.logged_at
-        self._problems[kind] = _Problem(text, level, now, logged_at)
+        self._problems[kind] = _Problem(text, level, inf if lasting else now, logged_at)
         self._counts[f"problems: {kind}"] += 1
         if not due:
             return

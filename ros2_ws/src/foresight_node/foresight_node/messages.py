@@ -25,7 +25,6 @@ LATCHED = QoSProfile(
 )
 """For status: a late subscriber gets the last one."""
 
-
 EARLIEST_S, LATEST_S = -(2.0**31), 2.0**31 - 1
 """What a stamp can hold, s."""
 

@@ -6,7 +6,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from queue import SimpleQueue
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -27,6 +27,7 @@ from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from foresight_interfaces.msg import Heartbeat
+from foresight_node import process
 from foresight_node.health import ERROR, Health
 from foresight_node.parameters import ParameterServer
 from foresight_node.worker import Worker
@@ -63,7 +64,8 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self._releases: list[Callable[[], object]] = []
         # Who is at the other end of what `listen` and `advertise` made, by topic and type.
         self._ends: dict[tuple[str, type], Callable[[], list[TopicEndpointInfo]]] = {}
-        self._configured = self._leaving = False
+        self._process = process.own_name()
+        self._configured = self.leaving = False
         # A ROS clock stands still with /clock; a sign of life must not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(HEARTBEAT_PERIOD_S, self._beat, clock=steady)
@@ -111,12 +113,27 @@ class ForesightNode(LifecycleNode, Generic[P]):
         return publisher
 
     def listen(
-        self, kind: type, topic: str, callback: Callable[[Any], None], qos: QoSProfile | int
+        self,
+        kind: type,
+        topic: str,
+        callback: Callable[[Any], None],
+        qos: QoSProfile | int,
+        lost: str = "",
     ) -> None:
-        """A subscription whose callback is called only while the node is active."""
+        """A subscription whose callback is called only while the node is active.
 
-        def when_active(message: Any) -> None:
+        On a topic that has one publisher, `lost` names the count of messages that were sent while
+        the node was active and never came.
+        """
+        sequence = Sequence()
+        if lost:
+            self.health.count(lost, 0)
+
+        def when_active(message: Any, info: Mapping[str, Any]) -> None:
+            missing = sequence.missing_before(info["publication_sequence_number"])
             if self.active:
+                if lost and missing:
+                    self.health.count(lost, missing)
                 callback(message)
 
         mine = qos if isinstance(qos, QoSProfile) else QoSProfile(depth=qos)
@@ -133,11 +150,19 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self._ends[name, kind] = lambda: self.get_publishers_info_by_topic(name)
         self._releases.append(lambda: self.destroy_subscription(subscription))
 
-    def every(self, period_s: float, callback: Callable[[], None], *, steady: bool = True) -> Timer:
-        """A timer that calls only while the node is active; on a steady clock or on ROS time."""
+    def every(
+        self,
+        period_s: float,
+        callback: Callable[[], None],
+        *,
+        steady: bool = True,
+        always: bool = False,
+    ) -> Timer:
+        """A timer that calls only while the node is active, or `always` while it is configured; on
+        a steady clock or on ROS time."""
 
         def when_active() -> None:
-            if self.active:
+            if self.active or always:
                 callback()
 
         clock = Clock(clock_type=ClockType.STEADY_TIME) if steady else self.get_clock()
@@ -208,7 +233,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
 
     def leave_active(self) -> None:
         """Begin to end: deactivate the node if it is active."""
-        self._leaving = True
+        self.leaving = True
         if self.lifecycle_state == State.PRIMARY_STATE_ACTIVE:
             self.trigger_deactivate()
 
@@ -292,7 +317,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         def answer(
             request: ChangeState.Request, response: ChangeState.Response
         ) -> ChangeState.Response:
-            if self._leaving and request.transition.id in GOING_DOWN:
+            if self.leaving and request.transition.id in GOING_DOWN:
                 response.success = True  # a manager that ends too asks for what happens anyway
                 return response
             try:
@@ -306,9 +331,30 @@ class ForesightNode(LifecycleNode, Generic[P]):
         service.callback = answer
 
     def _beat(self) -> None:
-        beat = Heartbeat(node=self.get_fully_qualified_name(), lifecycle_state=self.lifecycle_state)
+        beat = Heartbeat(
+            node=self.get_fully_qualified_name(),
+            lifecycle_state=self.lifecycle_state,
+            process=self._process,
+        )
         beat.header.stamp = self.get_clock().now().to_msg()
         self._heartbeats.publish(beat)
+
+
+class Sequence:
+    """Numbers of the messages of one publisher."""
+
+    UNKNOWN = 2**63
+    """A middleware that does not count gives a number beyond this."""
+
+    def __init__(self) -> None:
+        self._last: int | None = None
+
+    def missing_before(self, number: int) -> int:
+        """How many were sent between the last one and this one; a new publisher begins anew."""
+        if number >= self.UNKNOWN:
+            return 0
+        last, self._last = self._last, number
+        return 0 if last is None or number <= last else number - last - 1
 
 
 def _full_name(other: TopicEndpointInfo) -> str:

@@ -55,7 +55,7 @@ class Exploration(Pursuit):
             ("odometry", self.host.senses.odometry, "the odometry's source"),
             ("scan", self._scanned, "the scanner, and that it and odometry share a clock"),
         ):
-            silent_s = pulse.age_s(now_s, allowed_s, self.began)
+            silent_s = pulse.age_s(now_s, allowed_s, self.since)
             if silent_s > allowed_s:
                 return Code.STALE_SENSORS, (
                     f"no fresh {what} for {silent_s:.1f} s, at most {allowed_s:.1f} s are "

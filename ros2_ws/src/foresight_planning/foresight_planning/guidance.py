@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import time
+
 import numpy as np
 from rclpy.client import Client
 from rclpy.task import Future
@@ -10,6 +13,9 @@ from foresight_interfaces.msg import Aim
 from foresight_interfaces.srv import Guide
 from foresight_node.messages import seconds
 from foresight_planning.senses import Pulse
+
+AGAIN_S = 1.0
+"""Between two requests, until there is an answer."""
 
 
 class Guidance:
@@ -29,6 +35,7 @@ class Guidance:
         """
         self._client, self._request, self._latent_size = client, request, latent_size
         self._answer: Future | None = None
+        self._asked_s = -math.inf
         self._aim: Aim | None = None
         self._heard = Pulse()
         self.refusal = ""
@@ -38,9 +45,14 @@ class Guidance:
         return self._answer is not None
 
     def ask(self) -> None:
-        """Send the request once, as soon as there is somebody to take it."""
-        if self._answer is None and self._client.service_is_ready():
-            self._request.start = True
+        """Send the request as soon as there is somebody to take it, and again until an answer
+        comes: who seems to be there may have died."""
+        if self._answer is not None and self._answer.done():
+            return
+        late = time.monotonic() - self._asked_s > AGAIN_S
+        if late and self._client.service_is_ready():
+            self._forget()
+            self._request.start, self._asked_s = True, time.monotonic()
             self._answer = self._client.call_async(self._request)
             self._answer.add_done_callback(self._on_answer)
 
@@ -77,12 +89,15 @@ class Guidance:
         """No more help is needed."""
         if self._answer is None:
             return
-        if not self._answer.done():
-            self._client.remove_pending_request(self._answer)
+        self._forget()
         if self._client.service_is_ready():
             last = Guide.Request(goal_id=self._request.goal_id, start=False)
             last.bundle_digest = self._request.bundle_digest
             self._client.call_async(last)
+
+    def _forget(self) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._client.remove_pending_request(self._answer)
 
     def _on_answer(self, answer: Future) -> None:
         if not answer.cancelled() and not answer.result().success:

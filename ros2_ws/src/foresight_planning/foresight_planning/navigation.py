@@ -69,7 +69,7 @@ class Navigation(Pursuit):
 
     def trouble(self, now_s: float) -> Ending | None:
         limit_s = self.host.values.belief_timeout_s
-        silent_s = self.host.senses.belief.age_s(now_s, limit_s, self.began)
+        silent_s = self.host.senses.belief.age_s(now_s, limit_s, self.since)
         if silent_s > limit_s:
             return Code.STALE_SENSORS, (
                 f"no fresh belief for {silent_s:.1f} s, at most {limit_s:.1f} s "
@@ -98,6 +98,12 @@ class Navigation(Pursuit):
     def on_aim(self, aim: Aim) -> None:
         if self._guidance is not None and (fault := self._guidance.take(aim)):
             self.host.health.problem("aim", fault)
+
+    def resume(self) -> None:
+        super().resume()
+        self._afresh = True
+        if self._guidance is not None:
+            self._guide(**self._whereto)
 
     def leave(self) -> None:
         if self._guidance is not None:
@@ -155,7 +161,7 @@ class Navigation(Pursuit):
 
     def _guide(self, **whereto: object) -> None:
         """Ask memory for help; `whereto` are fields of the request."""
-        helm = self.host.helm
+        helm, self._whereto = self.host.helm, whereto
         request = Guide.Request(goal_id=self.handle.goal_id, bundle_digest=helm.digest, **whereto)
         self._guidance = Guidance(self.host.guide, request, helm.latent_size)
         self._guided_since = Pulse()
@@ -210,10 +216,8 @@ class ToImage(Navigation):
         return LOOK if now_s - self._looking_since_s < LOOK_AROUND_S else straight
 
     def _on_encoded(self, latent: np.ndarray) -> None:
-        if not self.host.is_driving(self):
-            return
         self._goal = latent
-        if self.host.values.use_memory:
+        if self.host.is_driving(self) and self.host.values.use_memory:
             self._guide(latent=floats(latent))
 
 

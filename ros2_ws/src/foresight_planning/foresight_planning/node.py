@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from functools import partial
 
@@ -13,7 +14,7 @@ from rclpy.action.server import ServerGoalHandle
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, LaserScan
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 
 from foresight import bundle
 from foresight.bundle import Runtime
@@ -28,7 +29,7 @@ from foresight_planning.exploration import Exploration
 from foresight_planning.helm import Helm
 from foresight_planning.navigation import REST, ToImage, ToPlace
 from foresight_planning.parameters import Parameters
-from foresight_planning.pursuit import Code, Pursuit
+from foresight_planning.pursuit import Code, Ending, Pursuit
 from foresight_planning.senses import Senses, stamped
 
 ACTIONS: tuple[type[Pursuit], ...] = (ToImage, ToPlace, Exploration)
@@ -36,6 +37,8 @@ WATCH_PERIOD_S = 0.1
 FEEDBACK_PERIOD_S = 0.5
 RESULT_KEPT_S = 60
 _STAMPS_KEPT = 50
+COMES_BACK = ("", "active", "stopping", "waiting", "starting")
+"""States of the stack, none without a manager, in which an interrupted goal waits."""
 
 
 class PlanningNode(ForesightNode[Parameters]):
@@ -51,7 +54,12 @@ class PlanningNode(ForesightNode[Parameters]):
         self._stamps: dict[float, Time] = {}  # of the last beliefs, by their seconds
         self._results: dict[bytes, Future] = {}
         self._held_reason: str | None = None
+        self._interrupted_s = 0.0
+        self._system_state = ""
         self.senses = Senses()
+        # A goal may end in any state of the lifecycle, and its client shall hear of it.
+        self._servers = [self._serve(kind) for kind in ACTIONS]
+        self.create_subscription(String, "system_state", self._on_system_state, LATCHED)
 
     def configure(self) -> None:
         values = self.values
@@ -75,16 +83,32 @@ class PlanningNode(ForesightNode[Parameters]):
         self.guide = self.create_client(Guide, "guide")
         self.release_later(lambda: self.destroy_client(self.guide))
         self._listen()
-        self.every(WATCH_PERIOD_S, self._watch)
-        self.every(FEEDBACK_PERIOD_S, self._give_feedback)
-        for kind in ACTIONS:
-            self._serve(kind)
+        self.every(WATCH_PERIOD_S, self._watch, always=True)
+        self.every(FEEDBACK_PERIOD_S, self._give_feedback, always=True)
 
     def activate(self) -> None:
         self.senses = Senses()  # what was true before the pause need not be true now
+        if self._pursuit is not None:
+            self._pursuit.resume()
+            self.get_logger().info("planning is active again; the goal goes on")
 
     def deactivate(self) -> None:
-        self._finish(Code.INTERNAL, "planning was deactivated; activate it, then send the goal")
+        """The robot rests; the goal waits, unless the process ends."""
+        if self.leaving:
+            self._finish(Code.INTERNAL, "planning ends; send the goal when it is active again")
+        elif self._pursuit is not None:
+            self._publish(self._pursuit, self.now_s(), REST, None)
+            self._pursuit.interrupt()
+            self._interrupted_s = time.monotonic()
+            self.get_logger().info("planning was deactivated; the goal waits")
+
+    def cleanup(self) -> None:
+        self._finish(Code.INTERNAL, "planning was taken down; send the goal when it is active")
+
+    def destroy_node(self) -> None:
+        for server in self._servers:
+            server.destroy()
+        super().destroy_node()
 
     def _listen(self) -> None:
         self.listen(Belief, "belief", self._on_belief, LATEST)
@@ -96,8 +120,8 @@ class PlanningNode(ForesightNode[Parameters]):
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         self.listen(Status, "status", self._on_status, LATCHED)
 
-    def _serve(self, kind: type[Pursuit]) -> None:
-        server = ActionServer(
+    def _serve(self, kind: type[Pursuit]) -> ActionServer:
+        return ActionServer(
             self,
             kind.ACTION,
             kind.NAME,
@@ -107,7 +131,6 @@ class PlanningNode(ForesightNode[Parameters]):
             cancel_callback=lambda _handle: CancelResponse.ACCEPT,  # `_watch` sees to it
             result_timeout=RESULT_KEPT_S,
         )
-        self.release_later(server.destroy)
 
     # --- goals
 
@@ -135,10 +158,24 @@ class PlanningNode(ForesightNode[Parameters]):
         return await self._results.pop(bytes(handle.goal_id.uuid))
 
     def _watch(self) -> None:
-        ending = self._pursuit.ending() if self._pursuit is not None else None
-        if ending is not None:
-            self._finish(*ending)
+        pursuit = self._pursuit
+        if pursuit is not None:
+            ending = self._break_off(pursuit) if pursuit.interrupted else pursuit.ending()
+            if ending is not None:
+                self._finish(*ending)
         self.health.fact("doing", self._pursuit.doing() if self._pursuit else "nothing")
+
+    def _break_off(self, pursuit: Pursuit) -> Ending | None:
+        """What ends an interrupted pursuit now, if anything does."""
+        if pursuit.handle.is_cancel_requested:
+            return Code.CANCELLED, "cancelled by the client"
+        if self._system_state not in COMES_BACK:
+            why = f"the stack is {self._system_state}"
+        elif time.monotonic() - self._interrupted_s > self.values.resume_timeout_s:
+            why = f"planning has been inactive for {self.values.resume_timeout_s:g} s"
+        else:
+            return None
+        return Code.INTERNAL, f"interrupted, and {why}; send the goal when the stack is active"
 
     def _give_feedback(self) -> None:
         if self._pursuit is not None:
@@ -157,7 +194,8 @@ class PlanningNode(ForesightNode[Parameters]):
     # --- for pursuits, see `Host`
 
     def is_driving(self, pursuit: Pursuit) -> bool:
-        return pursuit is self._pursuit and not pursuit.handle.is_cancel_requested
+        resting = pursuit.interrupted or pursuit.handle.is_cancel_requested
+        return pursuit is self._pursuit and not resting
 
     def drive(
         self, pursuit: Pursuit, stamp_s: float, actions: np.ndarray, energy: np.ndarray | None
@@ -195,6 +233,9 @@ class PlanningNode(ForesightNode[Parameters]):
         self._plans.publish(plan)
 
     # --- what is heard
+
+    def _on_system_state(self, state: String) -> None:
+        self._system_state = state.data
 
     def _on_belief(self, belief: Belief) -> None:
         fault = fault_of(belief, self._manifest, self.helm.digest, "planning")

@@ -49,6 +49,13 @@ class Parameters:
     aim_timeout_s: float = parameter(
         1.0, "Oldest aim of memory that is driven to, s.", minimum=0.1, maximum=10.0, live=True
     )
+    resume_timeout_s: float = parameter(
+        30.0,
+        "A goal survives it when planning is inactive for this long, s.",
+        minimum=0.0,
+        maximum=600.0,
+        live=True,
+    )
     held_timeout_s: float = parameter(
         30.0,
         "A goal ends when actuation stops the robot for this long, s.",

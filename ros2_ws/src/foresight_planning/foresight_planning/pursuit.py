@@ -66,11 +66,13 @@ class Pursuit:
     """Lives from a goal's acceptance to its result; a subclass says how the robot is driven.
 
     The node calls `begin`, then what comes from the sensors, `ending` ten times a second, and
-    `finish`. Times are ROS time in seconds.
+    `finish`; in between perhaps `interrupt` and `resume`. Times are ROS time in seconds.
 
     Attributes:
         handle: the action server's.
         began: when it was accepted.
+        since: since when it has been pursued without a break: what is heard is awaited from here.
+        interrupted: planning is not active; the robot rests.
         result: a Future of the action's result.
     """
 
@@ -79,8 +81,9 @@ class Pursuit:
 
     def __init__(self, host: Host, handle: ServerGoalHandle) -> None:
         self.host, self.handle = host, handle
-        self.began = Pulse()
+        self.began = self.since = Pulse()
         self.began.beat(host.now_s())
+        self.interrupted = False
         self.result = Future()
         self._planned_stamp_s = -math.inf
         self._held_reason = ""
@@ -148,6 +151,18 @@ class Pursuit:
             self._driven_m += stride if stride < MAX_STRIDE_M else 0.0
         self._position = (x, y)
 
+    def interrupt(self) -> None:
+        """Planning is deactivated; the robot has been told to rest."""
+        self.interrupted = True
+
+    def resume(self) -> None:
+        """Planning is active again; what was heard before need not be true now."""
+        self.interrupted = False
+        self.since = Pulse()
+        self.since.beat(self.host.now_s())
+        self._planned_stamp_s = -math.inf
+        self.held(None)
+
     def held(self, reason: str | None) -> None:
         """Actuation stops the robot for this reason, or (None) no longer does."""
         if reason is None:
@@ -169,8 +184,13 @@ class Pursuit:
 
     def tell(self) -> None:
         """Send the feedback."""
-        told = {"distance_travelled_m": self._driven_m, "elapsed_s": self.elapsed_s}
-        self.handle.publish_feedback(self.ACTION.Feedback(**told, **self.progress()))
+        message = self.ACTION.Feedback(
+            distance_travelled_m=self._driven_m,
+            elapsed_s=self.elapsed_s,
+            interrupted=self.interrupted,
+            **self.progress(),
+        )
+        self.handle.publish_feedback(message)
 
     def finish(self, code: int, message: str) -> None:
         """Give the goal its result; the robot must have been told to hold."""

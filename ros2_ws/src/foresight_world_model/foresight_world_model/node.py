@@ -72,8 +72,21 @@ class WorldModelNode(ForesightNode[Parameters]):
         self._publisher = self.advertise(Belief, "belief", LATEST)
         self._imaginations = self.advertise(Imagination, "imagination", LATEST)
         self._paths = self.advertise(Path, "imagination_path", LATEST)
-        self.listen(Observation, "observation", self._on_observation, LATEST)
-        self.listen(ExecutedAction, "executed_action", self._on_executed, QoSProfile(depth=50))
+        self.listen(
+            Observation,
+            "observation",
+            self._on_observation,
+            LATEST,
+            lost="observations dropped: node busy",
+        )
+        self.listen(
+            ExecutedAction,
+            "executed_action",
+            self._on_executed,
+            QoSProfile(depth=50),
+            lost="actions dropped: node busy",
+        )
+        self.health.count("observations dropped: refused", 0)
         self.listen(Plan, "plan", self._on_plan, LATEST)
         service = self.create_service(Imagine, "imagine", self._on_imagine)
         self.release_later(lambda: self.destroy_service(service))
@@ -96,6 +109,7 @@ class WorldModelNode(ForesightNode[Parameters]):
         fault = fault_of(observation, self._manifest, self._digest, "world_model")
         if fault:
             self.health.problem("observation", fault, ERROR)
+            self.health.count("observations dropped: refused")
             return
         start_s = time.perf_counter()
         belief = self._tracker.update(

@@ -1,0 +1,94 @@
+"""Processes that are started again: when, how often, and as what."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from launch import LaunchDescription, LaunchService
+from launch.actions import (
+    ExecuteProcess,
+    OpaqueFunction,
+    RegisterEventHandler,
+    SetLaunchConfiguration,
+    Shutdown,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessStart
+from launch.substitutions import LaunchConfiguration
+
+from foresight_bringup.respawn import BackOff, respawning
+
+pytestmark = pytest.mark.timeout(60)
+
+
+def test_the_delay_doubles_up_to_a_limit_and_then_it_is_given_up() -> None:
+    back_off = BackOff(first_s=1.0, longest_s=10.0, tries=6)
+    delays = [back_off.delay_s(lived_s=0.5) for _ in range(8)]
+    assert delays == [1.0, 2.0, 4.0, 8.0, 10.0, 10.0, None, None]
+
+
+def test_a_process_that_ran_well_is_started_soon_again() -> None:
+    back_off = BackOff(first_s=1.0, well_s=60.0)
+    assert [back_off.delay_s(lived_s) for lived_s in (5.0, 5.0, 61.0, 5.0)] == [1, 2, 1, 2]
+
+
+class Launched:
+    """A launch in which a process ends at once whenever it is started."""
+
+    def __init__(self, tmp_path: Path, back_off: BackOff) -> None:
+        self.log = tmp_path / "said"
+        self.started: list[float] = []
+        self.back_off = back_off
+
+    def _make(self, again: bool) -> ExecuteProcess:
+        program = f"open({str(self.log)!r}, 'a').write(sys.argv[1] + ' {again}\\n'); sys.exit(3)"
+        command = [sys.executable, "-c", f"import sys; {program}", LaunchConfiguration("word")]
+        return ExecuteProcess(cmd=command, name="mayfly")
+
+    def run(self, *more: object) -> list[str]:
+        """What the processes said."""
+
+        def note(_event: object, _context: object) -> None:
+            self.started.append(time.monotonic())
+
+        service = LaunchService()
+        service.include_launch_description(
+            LaunchDescription(
+                [
+                    RegisterEventHandler(OnProcessStart(on_start=note)),
+                    SetLaunchConfiguration("word", "first"),
+                    OpaqueFunction(
+                        function=lambda context: respawning(self._make, context, self.back_off)
+                    ),
+                    # as the arguments of another launch file that is included later do
+                    SetLaunchConfiguration("word", "other"),
+                    *more,
+                ]
+            )
+        )
+        assert service.run() == 0
+        return self.log.read_text().splitlines()
+
+
+def test_it_is_started_with_what_held_at_first_later_and_later_and_then_given_up(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    launched = Launched(tmp_path, BackOff(first_s=0.4, tries=3))
+    assert launched.run() == ["first False", "first True", "first True", "first True"]
+    gaps = [b - a for a, b in zip(launched.started, launched.started[1:], strict=False)]
+    assert all(gap > delay for gap, delay in zip(gaps, (0.4, 0.8, 1.6), strict=True)), gaps
+    told = capfd.readouterr()
+    text = told.out + told.err
+    assert "for the 4th time in a row; it is not started again" in text
+    assert "ended with code 3" in text and "starting it again in 0.8 s" in text
+
+
+def test_nothing_is_started_after_the_launch_has_ended(tmp_path: Path) -> None:
+    launched = Launched(tmp_path, BackOff(first_s=30.0))
+    end = TimerAction(period=2.0, actions=[Shutdown(reason="the test is over")])
+    began_s = time.monotonic()
+    assert launched.run(end) == ["first False"]
+    assert time.monotonic() - began_s < 20.0
