@@ -112,6 +112,7 @@ class Rig:
         peer.create_subscription(Status, "status", self._on_status, LATCHED)
         peer.create_subscription(String, "system_state", self._on_system, LATCHED)
         peer.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, 50)
+        peer.create_subscription(DiagnosticArray, "system_health", self._on_health, LATCHED)
 
     def close(self) -> None:
         self.bench.close()
@@ -198,10 +199,16 @@ class Rig:
         self.system = message.data
         self.report("system_state", message.data)
 
+    def _on_health(self, message: DiagnosticArray) -> None:
+        self._report_problems("system_health", message)
+
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self._report_problems("diagnostics", message)
+
+    def _report_problems(self, source: str, message: DiagnosticArray) -> None:
         for status in message.status:
             if status.level != DiagnosticStatus.OK:
-                self.report("diagnostics", status.message)
+                self.report(source, status.message)
 
     # --- the pilot
 

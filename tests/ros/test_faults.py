@@ -1,8 +1,8 @@
 """Whatever fails while the robot drives at full speed: it rests in time, says why, and goes on.
 
 One graph of processes, as the launch files start it, meets every fault of a table. What is measured
-goes to results/faults.json; FORESIGHT_FAULTS=20 repeats each fault 20 times and allows nothing for
-a busy machine. `python tests/ros/fault_table.py` makes the table of docs/reliability.md from it.
+goes to results/faults.json; FORESIGHT_FAULTS=20 repeats each fault 20 times, in rounds, and allows
+nothing for a busy machine. fault_table.py makes the tables of docs/reliability.md from it.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ MEASURING = "FORESIGHT_FAULTS" in os.environ
 SLACK_S = 0.0 if MEASURING else 1.0
 """What a busy machine may add where nothing is measured."""
 
-pytestmark = pytest.mark.timeout(120 + 90 * REPETITIONS)
+pytestmark = pytest.mark.timeout(240)
 
 PROFILE = RobotProfile.load(ROOT / "config" / "robots" / "homebot.yaml")
 BRAKING_S = PROFILE.limits.linear_max_mps / PROFILE.limits.linear_decel_mps2
@@ -57,17 +57,20 @@ ODOMETRY_S = SCAN_S = PICTURE_S = 0.5
 """Limits of age, see docs/safety.md and perception's image_max_age_s."""
 ODOMETRY_PERIOD_S, SCAN_PERIOD_S, PLAN_PERIOD_S = 0.05, 0.1, 0.1
 LOST_S = 0.3
-"""The manager notices a lost node within this."""
+"""The manager notices a lost process within this."""
+RESTART_S = 5.0
+"""From the manager's death until another one has taken over: 1 s, and what a start takes."""
 BRING_UP_S = 60.0
-TOLD_S = 4.0
-"""Diagnostics are sent once a second."""
+TOLD_S = 30.0
+"""Longest wait for the reason: some come only when a process is back."""
 JITTER_S = 0.2
 """What a word of the truth may be late by, more than the one before it."""
-WATCH_S = 3.0
+WATCH_S = 2.0
 """A fault at which the robot drives on is watched for so long."""
 
 INJECTION, BAD_MESSAGE, LAST_PLAN = "the fault", "the first bad message", "the last plan"
 BY_ITSELF, WHEN_HEALED = "by itself", "when it has passed"
+RESPAWNED, AFTER_RESET = "when it is started again", "after a reset by a person"
 
 Inject = Callable[[Rig], AbstractContextManager[object]]
 
@@ -315,7 +318,9 @@ def replaced(rewrite: Callable[[Path], None], then: Inject | None = None) -> Inj
         finally:
             shutil.rmtree(folder)
             safe.rename(folder)
-        if then is not None:  # the nodes that gave up are asked to try again
+        if then is not None:  # all load it anew
+            call(rig, "lifecycle_manager/shutdown")
+            rig.bench.wait_for(lambda: rig.system == "down")
             call(rig, "lifecycle_manager/startup")
 
     return inject
@@ -514,9 +519,16 @@ FAULTS = (
     # files
     Fault("disk full under the memory", full_disk, "write"),
     Fault("bundle damaged under running nodes", replaced(damage), ""),
+    Fault(
+        "bundle damaged, then planning killed",
+        replaced(damage, silently(killed("planning"))),
+        "refused to configure",
+        LOST_S,
+        returns="bundle restored, brought up anew",
+    ),
     # processes
     *(
-        Fault(f"{name} killed", inject(name), f"lost /{name}", LOST_S, returns="started again")
+        Fault(f"{name} killed", inject(name), f"lost /{name}", LOST_S, returns=RESPAWNED)
         for name, inject in (
             ("perception", killed),
             ("world_model", killed),
@@ -529,10 +541,16 @@ FAULTS = (
         killed("actuation"),
         "lost /actuation",
         PROFILE.driver_timeout_s,
-        returns="started again",
+        returns=AFTER_RESET,
         simulated=True,
     ),
-    Fault("lifecycle manager killed", killed("lifecycle_manager"), "", returns="started again"),
+    Fault(
+        "lifecycle manager killed",
+        killed("lifecycle_manager"),
+        "the manager itself was lost",
+        RESTART_S,
+        returns=AFTER_RESET,
+    ),
     *(
         Fault(f"{name} frozen", inject(name), f"lost /{name}", LOST_S)
         for name, inject in (
@@ -547,22 +565,16 @@ FAULTS = (
         frozen("actuation"),
         "lost /actuation",
         PROFILE.driver_timeout_s,
+        returns=AFTER_RESET,
         simulated=True,
     ),
     Fault("lifecycle manager frozen", frozen("lifecycle_manager"), ""),
     Fault(
-        "bundle damaged, then perception killed",
-        replaced(damage, killed("perception")),
-        "system_state: failed",
-        LOST_S,
-        returns="bundle restored, then startup",
-    ),
-    Fault(
-        "another bundle put there, then perception killed",
-        replaced(rename, killed("perception")),
+        "another bundle put there, then world_model killed",
+        replaced(rename, killed("world_model")),
         "comes from the bundle",
         LOST_S,
-        returns="bundle restored, then startup",
+        returns="bundle restored, brought up anew",
     ),
 )
 
@@ -622,37 +634,49 @@ def rig(module_domain: int) -> Iterator[Rig]:
 
 
 @pytest.fixture(scope="module")
-def record() -> list[dict[str, Any]]:
-    """What is measured, a dictionary per fault."""
-    return []
+def record() -> dict[str, dict[str, Any]]:
+    """What is measured, by the name of the fault."""
+    return {
+        fault.name: {
+            "name": fault.name,
+            "bound_s": fault.bound_s,
+            "since": fault.since,
+            "simulated": fault.simulated,
+            "returns": fault.returns,
+            "runs": [],
+        }
+        for fault in FAULTS
+    }
 
 
-def save(record: list[dict[str, Any]]) -> None:
-    file = ROOT / "results" / "faults.json"
-    file.parent.mkdir(exist_ok=True)
+def save(record: dict[str, dict[str, Any]]) -> None:
     load = os.getloadavg()[0]
     machine = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, load at the end {load:.1f}."
-    file.write_text(json.dumps({"machine": machine, "faults": record}, indent=1))
+    file = ROOT / "results" / "faults.json"
+    file.parent.mkdir(exist_ok=True)
+    content = {"machine": machine, "faults": list(record.values())}
+    file.write_text(json.dumps(content, indent=1))
 
 
 # ---- the measurement ----
 
+CASES = [
+    pytest.param(fault, id=f"{fault.name}-{number}".replace(" ", "_"))
+    for number in range(REPETITIONS)
+    for fault in FAULTS
+]
+"""In rounds: a process that dies too often in a minute is not started again for longer."""
+
 
 @pytest.mark.launch(fixture=graph)
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name.replace(" ", "-"))
-def test_fault(rig: Rig, fault: Fault, record: list[dict[str, Any]]) -> None:
+@pytest.mark.parametrize("fault", CASES)
+def test_fault(rig: Rig, fault: Fault, record: dict[str, dict[str, Any]]) -> None:
     rig.seconds_to_full_speed(BRING_UP_S)
-    row = {"name": fault.name, "bound_s": fault.bound_s, "since": fault.since}
-    runs: list[dict[str, Any]] = []
-    record.append(row | {"simulated": fault.simulated, "returns": fault.returns, "runs": runs})
-    try:
-        for _ in range(REPETITIONS):
-            runs.append(_drives_on(rig, fault) if fault.bound_s is None else _rests(rig, fault))
-    finally:
-        save(record)
+    run = _drives_on(rig, fault) if fault.bound_s is None else _rests(rig, fault)
+    record[fault.name]["runs"].append(run)
+    save(record)
     if fault.bound_s is not None:
-        late = [run for run in runs if run["rest_s"] > fault.bound_s + SLACK_S]
-        assert not late, f"at rest after more than {fault.bound_s:.2f} s: {late}"
+        assert run["rest_s"] <= fault.bound_s + SLACK_S, f"at rest too late: {run}"
 
 
 def _rests(rig: Rig, fault: Fault) -> dict[str, Any]:
@@ -662,9 +686,12 @@ def _rests(rig: Rig, fault: Fault) -> dict[str, Any]:
         told_s, words = _told(rig, fault, began_s)
         since_s = max(began_s, _since(rig, fault))
         healed_s = time.monotonic()
+    if fault.returns == AFTER_RESET:
+        rig.bench.wait_for(lambda: rig.system == "waiting for reset", BRING_UP_S)
+        call(rig, "lifecycle_manager/startup")
+    rig.seconds_to_full_speed(BRING_UP_S)
     after_s = rest.heard_s - began_s
     simulated_s = rest.stamp_s - stamp_s
-    back_s = rig.seconds_to_full_speed(BRING_UP_S)
     _sets_off_gently(rig, rest)
     return {
         "rest_s": simulated_s if fault.simulated else rest.heard_s - since_s,
@@ -672,7 +699,7 @@ def _rests(rig: Rig, fault: Fault) -> dict[str, Any]:
         "simulated_s": simulated_s,
         "told_s": told_s - began_s,
         "told": words,
-        "back_s": time.monotonic() - healed_s if back_s else 0.0,
+        "back_s": time.monotonic() - healed_s,
     }
 
 
@@ -708,7 +735,7 @@ def _told(rig: Rig, fault: Fault, began_s: float) -> tuple[float, str]:
     if not fault.told:
         return math.nan, ""
     try:
-        rig.bench.wait_for(lambda: rig.told_after(began_s, fault.told), TOLD_S + SLACK_S)
+        rig.bench.wait_for(lambda: rig.told_after(began_s, fault.told), TOLD_S)
     except AssertionError:
         said = sorted({words for s, words in rig.reports if s > began_s})
         pytest.fail(f"{fault.told!r} was not published, but {said}")
