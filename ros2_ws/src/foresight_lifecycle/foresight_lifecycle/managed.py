@@ -21,6 +21,8 @@ LOST_REQUEST_S = 2.0
 SETTLE_S = 10.0
 """A heartbeat that was sent before an answer came tells of the state before it, and is handled at
 most this long after it."""
+LONGEST_LOOK_S = 0.1
+"""From one look to the next no more silence is counted."""
 STILL_S = 0.1
 """A process may stand still for so long: a profiler stops it for moments."""
 
@@ -80,7 +82,9 @@ class Managed:
         self.dead = False
         self._on_answered = on_answer
         self._client = manager.create_client(ChangeState, f"{name}/change_state")
-        self._heard_s = self._asked_s = self._answered_s = -inf
+        self._asked_s = self._answered_s = -inf
+        self._silent_s = inf
+        self._looked_s = time.monotonic()
         self._answered_ns = 0
         self._process = ""
         self._number: int | None = None
@@ -106,7 +110,7 @@ class Managed:
             return False
         if self._asked is not None:
             return now_s - self._asked_s <= work_s
-        return now_s - self._heard_s <= silence_s
+        return self._silent_s <= silence_s
 
     def loss(self, silence_s: float) -> str:
         """How it was lost since its state was last known, as a clause; empty if it was not."""
@@ -126,7 +130,7 @@ class Managed:
             return ""
         if self.dead:
             return f"its process {self._process_state.value}"
-        return "it has not been heard of" if self._heard_s == -inf else "it is silent"
+        return "it has not been heard of" if self._silent_s == inf else "it is silent"
 
     @property
     def state_name(self) -> str:
@@ -135,8 +139,11 @@ class Managed:
     # ---- what comes in ----
 
     def look(self) -> None:
-        """Ask the kernel for its process."""
+        """Ask the kernel for its process, and count its silence; called at a steady rate."""
         now_s, state = time.monotonic(), ProcessState.RUNS
+        # a manager that comes late itself has heartbeats waiting
+        self._silent_s += min(now_s - self._looked_s, LONGEST_LOOK_S)
+        self._looked_s = now_s
         if self._number is not None:
             state = process.state_of(self._number)
         still_since_s = min(self._still_since_s, now_s)
@@ -150,7 +157,7 @@ class Managed:
         if beat.process != self._process:
             self._process, self._number = beat.process, process.look_up(beat.process)
             self.look()
-        now_s = self._heard_s = time.monotonic()
+        now_s, self._silent_s = time.monotonic(), 0.0
         if self._asked is not None and now_s - self._asked_s > LOST_REQUEST_S:
             self._forget_request()
         old = sent_ns < self._answered_ns and now_s - self._answered_s < SETTLE_S
@@ -180,7 +187,7 @@ class Managed:
         if self._answer is not answer:
             return
         self._asked = self._answer = None
-        self._heard_s = self._answered_s = time.monotonic()
+        self._answered_s, self._silent_s = time.monotonic(), 0.0
         self._answered_ns = time.time_ns()
         response = answer.result()
         if response is not None and response.success:
