@@ -56,6 +56,8 @@ PLAN_S = BELIEF_S = 1.0
 ODOMETRY_S = SCAN_S = PICTURE_S = 0.5
 """Limits of age, see docs/safety.md and perception's image_max_age_s."""
 ODOMETRY_PERIOD_S, SCAN_PERIOD_S, PLAN_PERIOD_S = 0.05, 0.1, 0.1
+GOAL_S = 0.2
+"""From a client to planning, which looks at a goal's picture before it refuses it."""
 LOST_S = 0.3
 """The manager notices a lost process within this."""
 RESTART_S = 5.0
@@ -289,11 +291,11 @@ def silently(inject: Inject) -> Inject:
 def full_disk(rig: Rig) -> Iterator[None]:
     """The memory's process may write no more; something new is to be remembered."""
     pid = processes["memory"]
+    client = rig.bench.peer.create_client(Remember, "remember")
+    rig.bench.wait_for(client.service_is_ready)
     _, hard = resource.prlimit(pid, resource.RLIMIT_FSIZE)
     resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, hard))
     try:
-        client = rig.bench.peer.create_client(Remember, "remember")
-        rig.bench.wait_for(client.service_is_ready)
         client.call_async(Remember.Request(name=f"while full {time.monotonic()}"))
         yield
     finally:
@@ -477,7 +479,7 @@ FAULTS = (
     ),
     # goals
     *(
-        Fault(f"goal: {name}", inject, words, 0.0, returns="with the next goal")
+        Fault(f"goal: {name}", inject, words, GOAL_S, returns="with the next goal")
         for name, inject, words in (
             (
                 "time limit NaN",
@@ -517,7 +519,7 @@ FAULTS = (
         "",
     ),
     # files
-    Fault("disk full under the memory", full_disk, "write"),
+    Fault("disk full under the memory", full_disk, "cannot be written"),
     Fault("bundle damaged under running nodes", replaced(damage), ""),
     Fault(
         "bundle damaged, then planning killed",
