@@ -27,6 +27,7 @@ from rclpy.action import ActionClient
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image, LaserScan
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from foresight_interfaces.action import NavigateToImage
 from foresight_interfaces.msg import Heartbeat, Status
@@ -229,10 +230,21 @@ def test_one_process_drives_brakes_on_a_signal_and_comes_back_after_its_death(
 
 
 def again(robot: Robot, launched: Launched, count: int) -> None:
-    """The stack is up for the `count`th time, and the robot stays at rest."""
+    """The stack is there for the `count`th time, waits for a person, and the robot stays at rest.
+
+    Actuation was lost with the others.
+    """
     robot.bench.wait_for(lambda: len(launched.started) == count)
     robot.states.clear()
     robot.commands.clear()
+    robot.bench.wait_for(
+        lambda: robot.states and robot.states[-1].data == "waiting for reset", BRING_UP_S
+    )
+    robot.bench.spin(1.0)
+    assert robot.states[-1].data == "waiting for reset" and not robot.commands
+    startup = robot.bench.peer.create_client(Trigger, "lifecycle_manager/startup")
+    robot.bench.wait_for(startup.service_is_ready)
+    startup.call_async(Trigger.Request())
     robot.bench.wait_for(robot.is_active, BRING_UP_S)
     robot.bench.wait_for(lambda: len(robot.commands) > 5)
     assert not any(command.linear.x or command.angular.z for command in robot.commands)

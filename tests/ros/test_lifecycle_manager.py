@@ -11,6 +11,7 @@ from typing import Any
 
 import launch_pytest
 import pytest
+from diagnostic_msgs.msg import DiagnosticArray
 from harness import Bench
 from idle_node import Nothing
 from launch import LaunchDescription
@@ -25,7 +26,7 @@ from std_srvs.srv import Trigger
 
 from foresight_interfaces.msg import Heartbeat
 from foresight_lifecycle.manager import LifecycleManager
-from foresight_node import ForesightNode
+from foresight_node import ERROR, OK, WARN, ForesightNode
 from foresight_node.messages import LATCHED
 
 pytestmark = pytest.mark.timeout(60)
@@ -265,6 +266,32 @@ def test_a_node_that_leaves_the_active_state_stops_the_others(
     crew.wait_for("failed")
     assert crew.log == each("deactivate", "first", "third", "second")
     assert "lost /first: it has become inactive" in capfd.readouterr().err
+
+
+def test_one_message_tells_how_the_stack_and_each_node_is(crew: Crew) -> None:
+    health: list[DiagnosticArray] = crew.bench.collect(DiagnosticArray, "system_health", LATCHED)
+
+    def told(*expected: tuple[bytes, str]) -> bool:
+        status = health[-1].status if health else []
+        return [(s.level, s.message) for s in status] == list(expected)
+
+    well = (OK, "ok")
+    crew.manage(respawn=True)
+    crew.bench.wait_for(lambda: told((OK, "active"), well, well, well))
+    assert [s.name for s in health[-1].status] == ["system", "/first", "/second", "/third"]
+    crew.nodes["second"].health.problem("cough", "second has a cough")
+    cough = (WARN, "second has a cough")
+    crew.bench.wait_for(
+        lambda: told((WARN, "active: /second: second has a cough"), well, cough, well)
+    )
+    crew.bench.executor.remove_node(crew.nodes["third"])
+    crew.wait_for("waiting for reset")
+    late: list[DiagnosticArray] = crew.bench.collect(DiagnosticArray, "system_health", LATCHED)
+    crew.bench.wait_for(lambda: late and late[-1].status[3].message == "it is silent")
+    crew.bench.spin(4.0)  # longer than a passing problem is told
+    system, *_, third = late[-1].status
+    assert system.level == third.level == ERROR
+    assert system.message.startswith("waiting for reset: lost /third: it has been silent for 1 s")
 
 
 @pytest.mark.parametrize("names", [[], ["first", "first"], [""], "first", [1, 2]])

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +25,10 @@ from rclpy.qos import qos_profile_sensor_data
 from std_msgs.msg import String
 
 from foresight_interfaces.msg import Heartbeat
-from foresight_node import ERROR, ForesightNode, ParameterError, parameter
+from foresight_node import ERROR, ForesightNode, ParameterError, parameter, process
 from foresight_node.messages import LATCHED, LATEST
+from foresight_node.node import Sequence
+from foresight_node.process import ProcessState
 from foresight_perception.node import PerceptionNode
 from foresight_planning.node import PlanningNode
 from foresight_world_model.node import WorldModelNode
@@ -451,3 +454,60 @@ def test_an_unexpected_error_takes_the_node_down_and_is_told(domain: int) -> Non
         output, errors = process.communicate(timeout=20)
     assert (output, process.returncode) == ("up\ndown\n", 1)
     assert "ZeroDivisionError" in errors
+
+
+# --- what was lost on the way
+
+
+def test_messages_that_never_came_are_counted(bench: Bench) -> None:
+    class Slow(Plain):
+        def configure(self) -> None:
+            super().configure()
+            self.listen(String, "words", lambda _: None, LATEST, lost="words dropped: node busy")
+
+    node = bench.bring_up(Slow, file="x")
+
+    def dropped() -> str:
+        return {v.key: v.value for v in node.health.status().values}["words dropped: node busy"]
+
+    assert dropped() == "0"
+    words = bench.publisher(String, "words", LATEST)
+    words.publish(String(data="one"))
+    bench.spin(0.5)
+    for number in range(5):  # the node does not get to hear them, and only the last one is kept
+        words.publish(String(data=str(number)))
+    bench.wait_for(lambda: dropped() == "4")
+
+
+def test_a_publisher_that_starts_anew_has_lost_nothing() -> None:
+    sequence = Sequence()
+    assert [sequence.missing_before(n) for n in (5, 6, 9, 1, 2, 2**64 - 1)] == [0, 0, 2, 0, 0, 0]
+
+
+# --- processes
+
+
+def test_a_process_is_seen_to_run_to_stand_still_and_to_end() -> None:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    there = process.own_name().rpartition(" ")[0]
+    number = process.look_up(f"{there} {child.pid}")
+    assert number == child.pid
+    assert process.state_of(number) is ProcessState.RUNS
+    child.send_signal(signal.SIGSTOP)
+    until(lambda: process.state_of(number) is ProcessState.STOPPED)
+    child.kill()
+    until(lambda: process.state_of(number) is ProcessState.GONE)  # before anybody has waited for it
+    child.communicate()
+    assert process.state_of(number) is ProcessState.GONE
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 10.0
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("name", ["", "another-boot pid:[1] 1", "nonsense"])
+def test_a_process_of_another_machine_is_not_looked_for_here(name: str) -> None:
+    assert process.look_up(name) is None
