@@ -6,6 +6,7 @@ python tests/ros/fault_table.py [results/faults.json [docs/reliability.md]]
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 from statistics import median
@@ -61,8 +62,8 @@ def _goes_on(row: dict[str, Any]) -> str:
 
 
 def _words(runs: list[dict[str, Any]]) -> str:
-    """What was told the first time."""
-    words: str = runs[0]["told"]
+    """What was told the first time, without the folders of this machine."""
+    words = re.sub(r"/\S+/", "", runs[0]["told"])
     words = words if len(words) <= 160 else f"{words[:159]}…"
     return words.replace("|", "\\|") or "nothing"
 

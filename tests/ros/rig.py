@@ -13,12 +13,14 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from geometry_msgs.msg import Twist
 from harness import Bench
 from nav_msgs.msg import Odometry
 from rclpy.qos import QoSProfile, qos_profile_sensor_data
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool, String
+from std_srvs.srv import Trigger
 
 from foresight.robot import Limits
 from foresight_interfaces.msg import Belief, Plan, Status
@@ -45,6 +47,8 @@ START = (CENTRE_M[0] + RADIUS_M, CENTRE_M[1], math.pi / 2)
 STEPS, STEP_S = 8, 0.3
 PULL_M = 0.5
 """Whoever is this far off the ring heads for it by half a right angle."""
+ASKS_A_PERSON = ("waiting for reset", "failed")
+PATIENCE_S = 5.0
 AT_REST = 0.01
 """m/s and rad/s."""
 FULL = 0.97
@@ -89,7 +93,8 @@ class Rig:
     Attributes:
         ways: by topic, what may be altered: those of `TAPPED`, and "plan".
         piloting: whether plans are sent.
-        truth: the last minutes; `reports`: what was told, and when (steady clock).
+        truth: the last minutes; `commands`: likewise, when they came (steady clock) and m/s.
+        reports: what was told, and when (steady clock).
     """
 
     def __init__(self, domain: int, limits: Limits) -> None:
@@ -97,6 +102,7 @@ class Rig:
         self.limits = limits
         self.piloting = True
         self.truth: list[Truth] = []
+        self.commands: list[tuple[float, float]] = []
         self.reports: list[tuple[float, str]] = []
         self.status: Status | None = None
         self.system = ""
@@ -106,7 +112,12 @@ class Rig:
         for topic, (kind, qos) in TAPPED.items():
             way = self.ways[topic] = Way(peer.create_publisher(kind, topic, qos))
             peer.create_subscription(kind, f"/{DRIVER}{topic.strip('/')}", way.pass_on, qos)
+        self._services = {
+            name: peer.create_client(Trigger, f"lifecycle_manager/{name}")
+            for name in ("startup", "shutdown")
+        }
         peer.create_subscription(Odometry, "ground_truth", self._on_truth, 10)
+        peer.create_subscription(Twist, "cmd_vel", self._on_command, 100)
         peer.create_subscription(Belief, "belief", self._on_belief, LATEST)
         peer.create_subscription(Status, "status", self._on_status, LATCHED)
         peer.create_subscription(String, "system_state", self._on_system, LATCHED)
@@ -145,11 +156,26 @@ class Rig:
 
     # --- what is waited for
 
-    def seconds_to_full_speed(self, timeout_s: float) -> float:
-        """Drive, by the pilot, until the true speed is full."""
-        began_s = time.monotonic()
-        self.bench.wait_for(self._is_fast, timeout_s)
-        return time.monotonic() - began_s
+    def reach_full_speed(self, timeout_s: float) -> None:
+        """Drive, by the pilot, until the true speed is full; the person who is asked for resets."""
+        called_s = -math.inf
+
+        def fast() -> bool:
+            nonlocal called_s
+            if self.system in ASKS_A_PERSON and time.monotonic() - called_s > PATIENCE_S:
+                called_s = time.monotonic()
+                self.call("startup")
+            return self._is_fast()
+
+        self.bench.wait_for(fast, timeout_s)
+
+    def call(self, service: str) -> None:
+        """Have the manager take the stack up (startup) or down (shutdown)."""
+        client = self._services[service]
+        self.bench.wait_for(client.service_is_ready)
+        future = client.call_async(Trigger.Request())
+        self.bench.wait_for(future.done)
+        assert future.result().success
 
     def rest_after(self, since_s: float, timeout_s: float) -> Truth:
         """The first word after a time that the robot is at rest, where it stays."""
@@ -189,6 +215,10 @@ class Rig:
         stamp_s = seconds(message.header.stamp)
         self.truth.append(Truth(time.monotonic(), stamp_s, twist.linear.x, twist.angular.z))
         del self.truth[:-4000]
+
+    def _on_command(self, message: Twist) -> None:
+        self.commands.append((time.monotonic(), message.linear.x))
+        del self.commands[:-4000]
 
     def _on_status(self, message: Status) -> None:
         self.status = message
