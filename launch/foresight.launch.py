@@ -123,13 +123,13 @@ def _processes(context: LaunchContext) -> list[Action]:
     return [managed, *secured(keystore, list(nodes)), *processes]
 
 
-def _kept_alive(make: Callable[[bool], Node]) -> Action:
+def _kept_alive(make: Callable[[], Node]) -> Action:
     """A process, started again when it ends if `use_respawn` says so."""
 
     def start(context: LaunchContext) -> list[Action]:
-        if LaunchConfiguration("use_respawn").perform(context) != "true":
-            return [make(False)]
-        return respawning(make, context, BackOff())
+        if LaunchConfiguration("use_respawn").perform(context) == "true":
+            return respawning(make, context, BackOff())
+        return [SetLaunchConfiguration("respawned", "false"), make()]
 
     return OpaqueFunction(function=start)
 
@@ -138,13 +138,10 @@ def _process(
     package: str,
     executable: str,
     keystore: str,
-    options: Sequence[str],
-    again: bool,
+    options: Sequence[str] = (),
     **which: object,
 ) -> Node:
     """One node or all of them: they get the same parameters, which are sorted by node."""
-    # a manager that was lost must not set the robot moving by itself
-    respawned = ["-p", "lifecycle_manager:respawned:=true"] if again else []
     return Node(
         package=package,
         executable=executable,
@@ -158,7 +155,6 @@ def _process(
             "--ros-args",
             "--log-level",
             LaunchConfiguration("log_level"),
-            *respawned,
             *enclave(keystore, executable),
         ],
         output="screen",

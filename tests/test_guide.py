@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 from foresight.memory import Places
+from foresight.memory.guide import Guide
 from foresight.memory.localiser import Localiser, Where
 from foresight.memory.mapper import Mapper
 from foresight.memory.records import Pose, compose, inverse
-from foresight.planning.guide import Guide
 from foresight.planning.world_model import Compared
 
 PICTURE = np.zeros((6, 8, 3), np.uint8)

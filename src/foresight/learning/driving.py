@@ -15,20 +15,18 @@ import numpy as np
 from foresight.bundle import Bundle
 from foresight.control.safety import Plan, SafetyController
 from foresight.memory import Places
-from foresight.memory.localiser import Localiser, Where
-from foresight.memory.mapper import Mapper
-from foresight.memory.records import Pose
+from foresight.memory.keeper import Keeper, View
 from foresight.perception.encoder import Encoder
-from foresight.perception.image import to_model
-from foresight.planning.guide import Aim, Guide
+from foresight.perception.image import ImageSpec, to_model
 from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
+from foresight.planning.pursuit import look_around
 from foresight.planning.world_model import Relation
 from foresight.sim.robot import Simulator
 from foresight.sim.tasks import Task, pose_error, reached
 
 PERIOD_S = 0.1
 REPLAN_TICKS = 3
-LOOK_AROUND = np.array([[0.0, 0.8]] * 4)  # m/s, rad/s
+LOOK_STEPS = 4
 _REST_MPS, _REST_RADPS = 0.02, 0.05  # true speeds below these count as rest
 
 
@@ -130,69 +128,54 @@ class Agent:
 
     def __init__(self, bundle: Bundle, seed: int = 0, places: Places | None = None) -> None:
         """With places, it finds its way by them, and remembers what it sees."""
-        self._view = bundle.manifest.image
+        self._image = bundle.manifest.image
         self._action_s = bundle.manifest.action.duration_s
         self._encoder, self._navigator = Encoder(bundle), Navigator(bundle, seed)
-        self._memory = None if places is None else Memory(places, Relation(bundle))
+        self._keeper = None if places is None else Keeper(places, Relation(bundle))
         self.plan_ms: list[float] = []
         self.last: NavigationStep | None = None
 
     def begin(self, simulator: Simulator, task: Task) -> None:
         """Look at the picture of the goal."""
         self._simulator, self._ticks, self.status = simulator, 0, Status.DRIVING
-        goal = self._encoder(to_model(simulator.render_at(task.goal), self._view))
+        goal = self._encoder(to_model(simulator.render_at(task.goal), self._image))
         self._navigator.set_goal(goal)
-        if self._memory is not None:
-            self._memory.seek(goal)
+        if self._keeper is not None:
+            self._keeper.observe(self._look(0.0))
+            self._keeper.lead(goal)
 
     def plan(self, now_s: float) -> Plan | None:
         """Encode what the camera sees and search; every REPLAN_TICKS only."""
         self._ticks += 1
         if self._ticks % REPLAN_TICKS != 1:
             return None
-        picture = to_model(self._simulator.render(), self._view)
-        latent, reading = self._encoder(picture), self._simulator.odometry()
-        if self._memory is not None:
-            aim = self._memory.update(now_s, latent, picture, reading.pose)
+        simulator, view = self._simulator, self._look(now_s)
+        if self._keeper is not None:
+            aim = self._keeper.observe(view)
+            self._keeper.learn()
+            assert aim is not None
             if aim.latent is None:
-                return Plan(now_s, self._action_s, LOOK_AROUND)
+                around = look_around(simulator.profile.limits, LOOK_STEPS)
+                return Plan(now_s, self._action_s, around)
             self._navigator.redirect(aim.latent, aim.final)
-        body = np.array([reading.linear, reading.angular, self._simulator.bumper], np.float32)
-        ranges = self._simulator.scan()
+        reading = simulator.odometry()
+        body = np.array([reading.linear, reading.angular, simulator.bumper], np.float32)
+        ranges = simulator.scan()
         obstacles = scan_points(ranges, 0.0, 2 * math.pi / len(ranges))
         started = time.perf_counter()
-        self.last = self._navigator.update(now_s, latent, body, obstacles)
+        self.last = self._navigator.update(now_s, view.latent, body, obstacles)
         self.plan_ms.append(1e3 * (time.perf_counter() - started))
         self.status = self.last.status
         return Plan(now_s, self._action_s, self.last.actions)
 
+    def _look(self, now_s: float) -> View:
+        return look(self._simulator, self._encoder, self._image, now_s)
 
-class Memory:
-    """Localises, remembers and leads, as the node `memory` does."""
 
-    def __init__(self, places: Places, relation: Relation) -> None:
-        self._places, self._relation = places, relation
-        self._localiser = Localiser(places, relation)
-        self._mapper = Mapper(places, self._localiser, relation)
-        self._guide: Guide | None = None
-
-    def seek(self, goal: np.ndarray) -> None:
-        """Lead to where a picture was taken, by its latent (D,)."""
-        self._guide = Guide(self._places, self._relation, goal)
-
-    def observe(
-        self, now_s: float, latent: np.ndarray, picture: np.ndarray, pose: Pose
-    ) -> Where | None:
-        """Take in a view, at a pose of odometry."""
-        where = self._localiser.update(latent, pose)
-        self._mapper.observe(now_s, latent, picture, pose, where)
-        return where
-
-    def update(self, now_s: float, latent: np.ndarray, picture: np.ndarray, pose: Pose) -> Aim:
-        """Take in a view; where to drive next."""
-        assert self._guide is not None, "seek comes first"
-        where = self.observe(now_s, latent, picture, pose)
-        return self._guide.update(now_s, latent, where, pose)
+def look(simulator: Simulator, encoder: Encoder, image: ImageSpec, now_s: float) -> View:
+    """What the robot sees now, and where odometry says that it is."""
+    picture = to_model(simulator.render(), image)
+    return View(now_s, encoder(picture), picture, simulator.odometry().pose)
 
 
 def limit_s(oracle_s: float) -> float:

@@ -15,11 +15,11 @@ import numpy as np
 from foresight import bundle as bundles
 from foresight.control.safety import Plan
 from foresight.learning.baselines import HOLD_S, Pursuit, oracle
-from foresight.learning.driving import Driver, Memory, drive
+from foresight.learning.driving import Driver, drive, look
 from foresight.learning.exploring import Exploring
 from foresight.memory import Places
+from foresight.memory.keeper import Keeper
 from foresight.perception.encoder import Encoder
-from foresight.perception.image import to_model
 from foresight.planning.navigator import Status
 from foresight.planning.world_model import Relation
 from foresight.robot import RobotProfile
@@ -142,7 +142,7 @@ def remember(job: MemoryJob) -> Remembered:
         digest = bundle.manifest.graphs["encoder"].sha256
         with Places.open(job.file, digest, bundle.manifest.latent_size) as places:
             start = draw_poses(simulator.apartment, profile, 1, job.seed + 1)[0]
-            watching = _Watching(driver, bundle, Memory(places, Relation(bundle)))
+            watching = _Watching(driver, bundle, Keeper(places, Relation(bundle)))
             done = drive(simulator, Task(start, start, 0.0), watching, limit_s)
             return Remembered(len(places), round(done.seconds / 60, 2), done.status.value)
     finally:
@@ -152,9 +152,9 @@ def remember(job: MemoryJob) -> Remembered:
 class _Watching:
     """Drives as another driver does, and remembers what the camera sees."""
 
-    def __init__(self, driver: Driver, bundle: bundles.Bundle, memory: Memory) -> None:
-        self._driver, self._memory = driver, memory
-        self._view, self._encoder = bundle.manifest.image, Encoder(bundle)
+    def __init__(self, driver: Driver, bundle: bundles.Bundle, keeper: Keeper) -> None:
+        self._driver, self._keeper = driver, keeper
+        self._image, self._encoder = bundle.manifest.image, Encoder(bundle)
 
     def begin(self, simulator: Simulator, task: Task) -> None:
         """As the other one."""
@@ -165,9 +165,8 @@ class _Watching:
     def plan(self, now_s: float) -> Plan | None:
         """As the other one; every _LOOK_EVERY ticks with a look."""
         if self._ticks % _LOOK_EVERY == 0:
-            picture = to_model(self._simulator.render(), self._view)
-            pose = self._simulator.odometry().pose
-            self._memory.observe(now_s, self._encoder(picture), picture, pose)
+            self._keeper.observe(look(self._simulator, self._encoder, self._image, now_s))
+            self._keeper.learn()
         self._ticks += 1
         plan = self._driver.plan(now_s)
         self.status = self._driver.status

@@ -143,6 +143,11 @@ class Places:
     # ----- durability -----------------------------------------------------------------------------
 
     @property
+    def encoder(self) -> str:
+        """Digest of the encoder whose latents are given."""
+        return self._encoder.digest
+
+    @property
     def error(self) -> str | None:
         """One sentence while changes cannot be written to disk; they stay in memory, and writing is
         tried again."""

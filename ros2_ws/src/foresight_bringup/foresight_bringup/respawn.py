@@ -49,19 +49,21 @@ class BackOff:
 
 
 def respawning(
-    make: Callable[[bool], ExecuteProcess], context: LaunchContext, back_off: BackOff
+    make: Callable[[], ExecuteProcess], context: LaunchContext, back_off: BackOff
 ) -> list[Action]:
     """A process that is started again whenever it ends, until the launch does.
 
     Args:
-        make: gives the process; told whether it is started again.
-        context: whose configurations hold for each start, whatever is launched besides.
+        make: gives the process. The launch configuration `respawned` is true, or at its first
+            start false.
+        context: whose other configurations hold for each start, whatever is launched besides.
         back_off: when.
     """
-    settings = dict(context.launch_configurations)
+    context.launch_configurations["respawned"] = "false"
+    settings = context.launch_configurations | {"respawned": "true"}
 
-    def start(again: bool) -> list[Action]:
-        process, began_s = make(again), time.monotonic()
+    def start() -> list[Action]:
+        process, began_s = make(), time.monotonic()
 
         def on_exit(event: ProcessExited, now: LaunchContext) -> Action | None:
             if now.is_shutdown:
@@ -78,11 +80,11 @@ def respawning(
             log.warning(f"{ended}; starting it again in {delay_s:g} s")
             anew = [
                 OpaqueFunction(function=lambda later: later.launch_configurations.update(settings)),
-                OpaqueFunction(function=lambda _: start(True)),
+                OpaqueFunction(function=lambda _: start()),
             ]
             return TimerAction(period=delay_s, actions=[GroupAction(anew)], cancel_on_shutdown=True)
 
         handler = OnProcessExit(target_action=process, on_exit=on_exit)
         return [RegisterEventHandler(handler), process]
 
-    return start(False)
+    return start()

@@ -24,14 +24,14 @@ from foresight import bundle
 from foresight.bundle import PROVIDERS, Bundle, Runtime
 from foresight.memory import CAPACITY, Places, PlacesError
 from foresight.memory.file import DamagedError
+from foresight.memory.guide import Aim as GuideAim
+from foresight.memory.keeper import Here, Keeper, View
 from foresight.perception import image
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
-from foresight.planning.guide import Aim as GuideAim
 from foresight.planning.world_model import Relation
 from foresight_interfaces.msg import Aim, Belief, Observation, Place
 from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
-from foresight_memory.keeper import Here, Keeper, View
 from foresight_memory.track import Track, TrackError
 from foresight_node import ERROR, ForesightNode, parameter, run
 from foresight_node.messages import (
@@ -167,7 +167,7 @@ class MemoryNode(ForesightNode[Parameters]):
         self.health.fact("providers", ", ".join(relation.providers))
         self.health.fact("file", file)
         self._tell_size(len(places), places.ways)
-        return Keeper(places, relation, digest)
+        return Keeper(places, relation)
 
     # --- what comes in
 

@@ -1,4 +1,4 @@
-"""What the memory node does with places; without ROS, and on one thread."""
+"""A robot's memory at work: localises, maps, names and leads; without ROS, and on one thread."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from foresight.memory import Places, PlacesError
-from foresight.memory import Route as PlacesRoute
+from foresight.memory.guide import Aim, Guide
 from foresight.memory.localiser import RAD_M, Localiser, Where
 from foresight.memory.mapper import Mapper
-from foresight.memory.places import Encode
-from foresight.memory.records import Pose, checked_name, compose, inverse
-from foresight.planning.guide import Aim, Guide
+from foresight.memory.places import Encode, Places
+from foresight.memory.records import PlacesError, Pose, checked_name, compose, inverse
+from foresight.memory.routes import Route
 from foresight.planning.world_model import Relation
 
 STILL_M = 0.05
@@ -54,9 +53,8 @@ class Keeper:
     Raises `PlacesError`, a sentence, for what cannot be done.
     """
 
-    def __init__(self, places: Places, relation: Relation, digest: str) -> None:
-        """`digest`: of the encoder whose latents will be given."""
-        self.places, self._relation, self._digest = places, relation, digest
+    def __init__(self, places: Places, relation: Relation) -> None:
+        self.places, self._relation = places, relation
         self._guide: Guide | None = None
         self._start()
 
@@ -168,7 +166,7 @@ class Keeper:
 
     # --- ways
 
-    def route(self, name: str) -> PlacesRoute:
+    def route(self, name: str) -> Route:
         """The way from here to a named place."""
         goal, starts = self._named(name), self._starts()
         if not starts:
@@ -194,7 +192,7 @@ class Keeper:
         place = self._named(goal) if isinstance(goal, str) else goal
         if self._view is None:
             raise PlacesError("nothing was observed yet; check camera, odometry and perception")
-        if isinstance(place, int) and self.places.place(place).encoder != self._digest:
+        if isinstance(place, int) and self.places.place(place).encoder != self.places.encoder:
             raise PlacesError(
                 f"{goal!r} was seen with another encoder and waits to be encoded anew; try again "
                 f"in some seconds"
