@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -28,6 +28,9 @@ from foresight_node.messages import LATCHED, LATEST, floats, seconds
 
 Change = Callable[[Any], Any]
 """A message becomes another one, or None: it is lost. It may be altered in place."""
+
+Info = Mapping[str, int]
+"""What the middleware knows of a message."""
 
 DRIVER = "driver/"
 """Where the simulated robot's drivers are remapped to."""
@@ -56,9 +59,9 @@ FULL = 0.97
 
 
 class Truth(NamedTuple):
-    """What the simulator knows: when it was heard (steady clock), its stamp, and the speeds."""
+    """What the simulator knows: when it said so (steady clock), its stamp, and the speeds."""
 
-    heard_s: float
+    said_s: float
     stamp_s: float
     linear: float
     angular: float
@@ -66,6 +69,11 @@ class Truth(NamedTuple):
     @property
     def at_rest(self) -> bool:
         return abs(self.linear) < AT_REST and abs(self.angular) < AT_REST
+
+
+def said_s(info: Info) -> float:
+    """When a message was sent, on the steady clock: the test may be late to hear it."""
+    return time.monotonic() - (time.time_ns() - info["source_timestamp"]) * 1e-9
 
 
 class Way:
@@ -93,7 +101,7 @@ class Rig:
     Attributes:
         ways: by topic, what may be altered: those of `TAPPED`, and "plan".
         piloting: whether plans are sent.
-        truth: the last minutes; `commands`: likewise, when they came (steady clock) and m/s.
+        truth: the last minutes; `commands`: likewise, when they were sent (steady clock) and m/s.
         reports: what was told, and when (steady clock).
     """
 
@@ -104,7 +112,6 @@ class Rig:
         self.truth: list[Truth] = []
         self.commands: list[tuple[float, float]] = []
         self.reports: list[tuple[float, str]] = []
-        self.status: Status | None = None
         self.system = ""
         self._pose = START
         peer = self.bench.peer
@@ -150,9 +157,10 @@ class Rig:
         finally:
             self.piloting = True
 
-    def report(self, source: str, text: str) -> None:
-        """Note what was told."""
-        self.reports.append((time.monotonic(), f"{source}: {text}"))
+    def report(self, source: str, text: str, said_s: float | None = None) -> None:
+        """Note what was told, now or at a time of the steady clock."""
+        said_s = time.monotonic() if said_s is None else said_s
+        self.reports.append((said_s, f"{source}: {text}"))
 
     # --- what is waited for
 
@@ -182,7 +190,7 @@ class Rig:
         found: list[Truth] = []
 
         def rested() -> bool:
-            found[:] = [t for t in self.truth if t.heard_s > since_s and t.at_rest][:1]
+            found[:] = [t for t in self.truth if t.said_s > since_s and t.at_rest][:1]
             return bool(found)
 
         self.bench.wait_for(rested, timeout_s)
@@ -205,7 +213,7 @@ class Rig:
 
     # --- what is heard
 
-    def _on_truth(self, message: Odometry) -> None:
+    def _on_truth(self, message: Odometry, info: Info) -> None:
         twist, at, q = (
             message.twist.twist,
             message.pose.pose.position,
@@ -213,31 +221,30 @@ class Rig:
         )
         self._pose = at.x, at.y, 2 * math.atan2(q.z, q.w)
         stamp_s = seconds(message.header.stamp)
-        self.truth.append(Truth(time.monotonic(), stamp_s, twist.linear.x, twist.angular.z))
+        self.truth.append(Truth(said_s(info), stamp_s, twist.linear.x, twist.angular.z))
         del self.truth[:-4000]
 
-    def _on_command(self, message: Twist) -> None:
-        self.commands.append((time.monotonic(), message.linear.x))
+    def _on_command(self, message: Twist, info: Info) -> None:
+        self.commands.append((said_s(info), message.linear.x))
         del self.commands[:-4000]
 
-    def _on_status(self, message: Status) -> None:
-        self.status = message
-        self.report("status", message.reason)
+    def _on_status(self, message: Status, info: Info) -> None:
+        self.report("status", message.reason, said_s(info))
 
-    def _on_system(self, message: String) -> None:
+    def _on_system(self, message: String, info: Info) -> None:
         self.system = message.data
-        self.report("system_state", message.data)
+        self.report("system_state", message.data, said_s(info))
 
-    def _on_health(self, message: DiagnosticArray) -> None:
-        self._report_problems("system_health", message)
+    def _on_health(self, message: DiagnosticArray, info: Info) -> None:
+        self._report_problems("system_health", message, info)
 
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        self._report_problems("diagnostics", message)
+    def _on_diagnostics(self, message: DiagnosticArray, info: Info) -> None:
+        self._report_problems("diagnostics", message, info)
 
-    def _report_problems(self, source: str, message: DiagnosticArray) -> None:
+    def _report_problems(self, source: str, message: DiagnosticArray, info: Info) -> None:
         for status in message.status:
             if status.level != DiagnosticStatus.OK:
-                self.report(source, status.message)
+                self.report(source, status.message, said_s(info))
 
     # --- the pilot
 
