@@ -132,8 +132,8 @@ class PerceptionNode(ForesightNode[Parameters]):
         def encode() -> tuple[Rgb, float]:
             start = time.perf_counter()
             seen = decode()
-            watch.check(seen, stamp_s, *speeds, limit_s)
             picture = view(seen)
+            watch.check(seen, stamp_s, *speeds, limit_s)
             observation.latent = floats(self._encoder(picture))
             return picture, time.perf_counter() - start
 
