@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test train bench faults lint clean
+.PHONY: help setup demo demo-memory test train bench faults soak lint clean
 
 # nothing leaves this machine; rendering needs no screen
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -9,17 +9,21 @@ export MUJOCO_GL ?= egl
 DEMO_SEED ?= 0
 EPISODES ?= 50
 REPETITIONS ?= 20
+MINUTES ?= 60
 foresight := .venv/bin/foresight
 work := runs/home0
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 setup: ## .venv and ros2_ws/install (GPU=1: ONNX Runtime for CUDA)
 	@./setup.sh
 
 demo: setup ## the robot finds three places by their pictures (DEMO_SEED=n: other ones)
 	@$(foresight) demo --seed $(DEMO_SEED)
+
+demo-memory: setup ## it explores, all is restarted, and it finds three places by name (10 minutes)
+	@$(foresight) demo --memory --seed $(DEMO_SEED) --results results/demo-memory
 
 test: setup-dev ## unit tests and tests of the running graph
 	@source ros2_ws/install/setup.bash && .venv/bin/pytest tests
@@ -38,6 +42,9 @@ faults: setup-dev ## REPETITIONS of each fault on the running graph, into docs/r
 	@source ros2_ws/install/setup.bash && \
 		{ FORESIGHT_FAULTS=$(REPETITIONS) .venv/bin/pytest tests/ros/test_faults.py || failed=1; \
 		.venv/bin/python tests/ros/fault_table.py && exit $${failed:-0}; }
+
+soak: setup ## an hour's patrol: does anything grow, slow down or die? (MINUTES=480: a night's)
+	@$(foresight) soak --minutes $(MINUTES)
 
 lint: setup-dev ## ruff, mypy, hadolint
 	@.venv/bin/ruff check .

@@ -1,4 +1,8 @@
-"""The demonstration: a simulated robot, the stack, and a client with three photographs."""
+"""The demonstration: a simulated robot, the stack, and a client with three photographs.
+
+The demonstration of memory is two of these launches with the same `results`: `part:=explore`, then
+`part:=visit`.
+"""
 
 from pathlib import Path
 
@@ -17,6 +21,8 @@ from launch_ros.parameter_descriptions import ParameterValue
 ROOT = Path(__file__).resolve().parents[1]
 MEMORY = "memory/places.db"
 SHARED = ("robot", "namespace", "log_level")
+PARTS = ("photographs", "explore", "visit")
+SIMULATED = ("world", "seed", "start_x", "start_y", "start_yaw", "noise_seed")
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -43,6 +49,27 @@ def generate_launch_description() -> LaunchDescription:
                 description="YAML file of the robot profile.",
             ),
             DeclareLaunchArgument(
+                "part",
+                default_value="photographs",
+                choices=list(PARTS),
+                description="Find three photographs; or explore and name places; or, in a later "
+                "launch, visit those. All but visit begin without a memory.",
+            ),
+            DeclareLaunchArgument(
+                "start_x",
+                default_value="-1.0",
+                description="Start in the home's frame, m; below 0 the one drawn from the seed.",
+            ),
+            DeclareLaunchArgument(
+                "start_y", default_value="-1.0", description="Start in the home's frame, m."
+            ),
+            DeclareLaunchArgument(
+                "start_yaw", default_value="0.0", description="Start heading, rad."
+            ),
+            DeclareLaunchArgument(
+                "noise_seed", default_value="0", description="Seed of the sensors' noise."
+            ),
+            DeclareLaunchArgument(
                 "use_composition",
                 default_value="false",
                 choices=["true", "false"],
@@ -50,6 +77,12 @@ def generate_launch_description() -> LaunchDescription:
             ),
             DeclareLaunchArgument(
                 "goal_timeout", default_value="90.0", description="Time for one goal, s."
+            ),
+            DeclareLaunchArgument(
+                "places", default_value="3", description="Places to name while exploring."
+            ),
+            DeclareLaunchArgument(
+                "explore_limit", default_value="900.0", description="Time for exploring, s."
             ),
             DeclareLaunchArgument(
                 "progress_period", default_value="2.0", description="Time between two lines, s."
@@ -63,7 +96,7 @@ def generate_launch_description() -> LaunchDescription:
             OpaqueFunction(function=_begin_without_memory),
             _included(
                 "simulation",
-                shared | {name: LaunchConfiguration(name) for name in ("world", "seed")},
+                shared | {name: LaunchConfiguration(name) for name in SIMULATED},
             ),
             _included(
                 "foresight",
@@ -83,9 +116,12 @@ def generate_launch_description() -> LaunchDescription:
                     {
                         "robot": LaunchConfiguration("robot"),
                         "results": LaunchConfiguration("results"),
+                        "part": LaunchConfiguration("part"),
                         "world_seed": _number("world", int),
                         "tour_seed": _number("seed", int),
                         "goal_timeout_s": _number("goal_timeout", float),
+                        "places": _number("places", int),
+                        "explore_limit_s": _number("explore_limit", float),
                         "progress_period_s": _number("progress_period", float),
                     }
                 ],
@@ -96,7 +132,9 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def _begin_without_memory(context: LaunchContext) -> None:
-    """What an earlier demonstration remembered shall not help this one."""
+    """What an earlier one remembered shall not help, unless that is the point."""
+    if LaunchConfiguration("part").perform(context) == "visit":
+        return
     results = Path(LaunchConfiguration("results").perform(context))
     for ending in ("-wal", "-shm", ""):
         (results / f"{MEMORY}{ending}").unlink(missing_ok=True)

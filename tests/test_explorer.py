@@ -230,6 +230,15 @@ def test_it_turns_back_in_time_to_be_home() -> None:
     assert steps[-1].distance_m < 0.3
 
 
+@pytest.mark.parametrize("limit_s", [60.0, 70.0])
+def test_who_turns_slowly_turns_back_the_sooner_to_be_home_in_time(limit_s: float) -> None:
+    limits = LIMITS.model_copy(update={"angular_max_radps": 0.3})
+    slow = PROFILE.model_copy(update={"limits": limits})
+    steps = explore(Floor(two_rooms(), at(1.0, 2.5)), Explorer(slow, ANGLES, limit_s), 80.0)
+    assert steps[-1].distance_m < 0.3
+    assert any(step.distance_m > 1.0 for step in steps), "it did set out"
+
+
 def test_it_stays_within_its_radius() -> None:
     floor = Floor(two_rooms(), at(1.2, 2.5))
     steps = explore(floor, explorer(radius_m=1.5), 300.0)

@@ -145,6 +145,99 @@ def test_a_report_that_is_none_is_refused_in_a_sentence(
     assert "Traceback" not in result.output
 
 
+@pytest.fixture
+def explored(log: DemoLog) -> DemoLog:
+    """The log, but of places with names; the exploration before took 2 s and one bump."""
+    before = DemoLog(log.apartment, PROFILE, 1, log.start, ())
+    before.moved(EPOCH_NS, log.start)
+    before.begin_exploration()
+    for k in range(21):
+        before.moved(EPOCH_NS + 100 * k * MS, (1.0 + 0.1 * k, 4.0, 0.0))
+        before.bumped(k == 7)
+    before.finish_exploration("COMPLETED", "back at the start", 2.25)
+    for leg, name in zip(log.legs, ("kitchen", "study", "hall"), strict=True):
+        leg.name = name
+    log.exploration = before.exploration
+    return log
+
+
+def test_what_was_explored_outlives_the_run(explored: DemoLog, tmp_path: Path) -> None:
+    report.save_exploration(explored, tmp_path / "new")
+    done, legs = report.load_exploration(tmp_path / "new")
+    assert done.path.shape == (21, 3) and tuple(done.path[-1]) == (3.0, 4.0, 0.0)
+    assert (done.seconds, done.distance_m, done.bumps) == (2.0, 2.25, 1)
+    assert (done.code, done.message) == ("COMPLETED", "back at the start")
+    for leg, before in zip(legs, explored.legs, strict=True):
+        assert (leg.name, leg.goal) == (before.name, before.goal)
+        assert (leg.photo == before.photo).all()
+        assert leg.code == "NOT_SENT"
+
+
+@pytest.mark.parametrize("content", [None, b"PK\x03\x04 no archive"])
+def test_what_is_no_exploration_is_refused_in_a_sentence(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (tmp_path / report.EXPLORATION).write_bytes(content)
+    with pytest.raises(ValueError, match=r"exploration\.npz: not an exploration .*explore again"):
+        report.load_exploration(tmp_path)
+
+
+def test_the_report_tells_of_exploration_and_names(explored: DemoLog, tmp_path: Path) -> None:
+    summary = explored.report()
+    assert summary["exploration"] == {
+        "code": "COMPLETED",
+        "message": "back at the start",
+        "seconds": 2.0,
+        "distance_travelled_m": 2.2,
+        "bumps": 1,
+    }
+    assert [goal["name"] for goal in summary["goals"]] == ["kitchen", "study", "hall"]
+    assert "photograph" not in summary["definitions"]["reached"]
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(report.table(summary))
+    assert "kitchen" in shown.get() and "of exploring (2 m) and a restart" in shown.get()
+
+
+def test_the_picture_shows_the_explored_way(explored: DemoLog, tmp_path: Path) -> None:
+    from foresight.sim import pictures
+
+    with_way, without = tmp_path / "a.png", tmp_path / "b.png"
+    pictures.draw_trajectory(explored, with_way)
+    explored.exploration = None
+    pictures.draw_trajectory(explored, without)
+    a, b = (cv2.imread(str(file)).astype(int)[150:, :700] for file in (with_way, without))
+    assert (np.abs(a - b).max(-1) > 20).sum() > 300
+
+
+def test_without_an_exploration_nothing_is_started_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    parts: list[str] = []
+    monkeypatch.setattr(demo, "_run", lambda arguments, _: parts.append(arguments["part"]))
+    demo.remember({"world": "0", "seed": "0"}, tmp_path)
+    assert parts == ["explore"]
+
+
+def test_started_again_the_robot_stands_elsewhere_in_the_room_where_it_stopped(
+    monkeypatch: pytest.MonkeyPatch, explored: DemoLog, tmp_path: Path
+) -> None:
+    runs: list[dict[str, str]] = []
+
+    def run(arguments: dict[str, str], results: Path) -> None:
+        runs.append(arguments)
+        report.save_exploration(explored, results)
+
+    monkeypatch.setattr(demo, "_run", run)
+    demo.remember({"world": "0", "seed": "0"}, tmp_path)
+    first, second = runs
+    assert (first["part"], second["part"]) == ("explore", "visit")
+    x, y = float(second["start_x"]), float(second["start_y"])
+    home = Apartment(0)
+    assert home.room_of(x, y) == home.room_of(3.0, 4.0) and math.dist((x, y), (3.0, 4.0)) >= 1.0
+
+
 def test_the_picture_shows_floor_plan_paths_and_photographs(log: DemoLog, tmp_path: Path) -> None:
     from foresight.sim import pictures
 
@@ -197,3 +290,21 @@ def test_of_a_launch_a_user_sees_the_client_and_each_fault_once(
         "actuation-5: process has died, exit code 1",
         "goal 1/3   reached after 5 s: 0.1 m and 2 degrees off",
     ]
+
+
+@pytest.mark.parametrize(
+    ("line", "passing"),
+    [
+        ("goal 1/3      4 s    0.7 m driven", True),
+        ("goal 2/3 kitchen     12 s    0.7 m driven", True),
+        ("exploring  112 s    40.3 m driven   120 places remembered, 1/3 named", True),
+        ("goal 2/3 kitchen   reached after 5 s: 0.1 m and 2 degrees off", False),
+        ("explored in 5.1 min: back at the start", False),
+    ],
+)
+def test_on_a_terminal_progress_stays_on_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], line: str, passing: bool
+) -> None:
+    with (tmp_path / "launch.log").open("w") as file:
+        demo._relay(iter([f"[demo_client-7] {line}\n"]), file, terminal=True)  # type: ignore[arg-type]
+    assert capsys.readouterr().out == line + ("" if passing else "\n")

@@ -97,6 +97,35 @@ def test_a_demonstration_needs_an_apartment_with_room() -> None:
         tasks.demo_task(Apartment(0), wide, 0)
 
 
+@pytest.mark.parametrize("world", [0, 1, 4])
+def test_names_are_given_all_over_the_other_rooms_to_what_can_be_a_goal(world: int) -> None:
+    home = Apartment(world)
+    start, *passed = tasks.draw_poses(home, PROFILE, 400, seed=2)
+    naming = tasks.Naming(home, PROFILE, start, 3)
+    for pose in passed:
+        if naming.wants(pose):
+            naming.given.append(pose)
+    assert naming.complete and len(naming.given) == 3
+    named = {home.room_of(x, y) for x, y, _ in naming.given}
+    assert home.room_of(*start[:2]) not in named
+    assert len(named) == min(3, len(home.rooms) - 1)
+    apart = [math.dist(a[:2], b[:2]) for a in naming.given for b in naming.given if a != b]
+    assert min(apart) >= 2.0
+    for pose in naming.given:
+        assert gap(home, pose) >= PROFILE.footprint_radius_m + tasks.CLEARANCE_M
+        assert min(math.hypot(pose[0] - d.x, pose[1] - d.y) for d in home.doors) > 0.6
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_robot_is_carried_to_another_place_of_the_same_room(seed: int) -> None:
+    home, before = Apartment(0), (1.5, 4.0, 0.3)
+    pose = tasks.put_down(home, PROFILE, seed, before)
+    assert pose == tasks.put_down(home, PROFILE, seed, before)
+    assert home.room_of(*pose[:2]) == home.room_of(*before[:2])
+    assert math.dist(pose[:2], before[:2]) >= 1.0
+    assert gap(home, pose) >= PROFILE.footprint_radius_m + tasks.CLEARANCE_M
+
+
 def dijkstra(free: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
     """Textbook Dijkstra over cells, for comparison."""
     lengths = np.full(free.shape, np.inf)

@@ -41,6 +41,8 @@ Robot = Annotated[Path, typer.Option(help="Robot profile.")]
 _CHECKOUT = Path(__file__).resolve().parents[2]
 HOMEBOT = _CHECKOUT / "config" / "robots" / "homebot.yaml"
 APARTMENT = _CHECKOUT / "models" / "apartment"
+PARAMETERS = _CHECKOUT / "config" / "foresight.yaml"
+SOAK = _CHECKOUT / "config" / "missions" / "soak.yaml"
 
 
 @contextmanager
@@ -321,6 +323,60 @@ def bench(
         _write_json(json, figures)
         for table in tables(figures, LIMITS):
             console.print(table)
+
+
+@app.command()
+def soak(
+    minutes: Annotated[
+        float, typer.Option(min=1, max=100_000, help="How long, by the clock on the wall.")
+    ] = 60.0,
+    results: Annotated[
+        Path, typer.Option(help="Folder for record.jsonl, soak.png, launch.log, memory, pictures.")
+    ] = Path("results/soak"),
+    period: Annotated[
+        float, typer.Option(min=0.5, max=600, help="Time between two samples, s.")
+    ] = 10.0,
+    world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Draws the start.")] = 0,
+    bundle: Annotated[Path, typer.Option(help="World model to drive with.")] = APARTMENT,
+    mission: Annotated[Path, typer.Option(help="What the robot does, over and over.")] = SOAK,
+    params: Annotated[Path, typer.Option(help="Parameters of the stack's nodes.")] = PARAMETERS,
+    composed: Annotated[
+        bool, typer.Option("--composed", help="The stack's nodes share one process.")
+    ] = False,
+    judge: Annotated[
+        bool, typer.Option("--judge", help="Drive nothing: judge the record in --results again.")
+    ] = False,
+    robot: Robot = HOMEBOT,
+) -> None:
+    """A simulated robot patrols for hours: does anything grow, slow down or die?
+
+    Ends with 0 if nothing does (docs/soak.md has the limits), else with 1. Ctrl-C judges what
+    there is, and ends with 130.
+    """
+    from foresight.sim import soak as soaking
+    from foresight.sim import soak_record
+
+    files = {"bundle": bundle, "robot": robot, "mission": mission, "params_file": params}
+    arguments = {name: str(file.resolve()) for name, file in files.items()}
+    arguments |= {"world": str(world), "seed": str(seed)}
+    arguments |= {"use_composition": str(composed).lower()}
+    record = results / soaking.RECORD
+    with _one_sentence("soak"):
+        try:
+            if not judge:
+                with soaking.ProgressBar(minutes) as progress:
+                    soaking.soak(results, minutes, period, arguments, progress.show)
+        finally:
+            if record.is_file() and record.stat().st_size:
+                rows = soak_record.load(record)
+                checks = soak_record.judge(rows)
+                console.print(soak_record.table(rows), soak_record.verdict(checks))
+                soak_record.draw(rows, results / soaking.PICTURE)
+        if judge and not record.is_file():
+            raise ValueError(f"{record} does not exist: run without --judge first")
+    if any(check.passed is False for check in checks):
+        raise typer.Exit(1)
 
 
 @bundle_app.command("verify")

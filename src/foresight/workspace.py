@@ -8,7 +8,8 @@ import reprlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from launch import LaunchDescription
 
 _DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+_STOP_S = 20.0  # for a launch to bring everything down, before it is killed
 # launch configurations that every launch file has without declaring them
 _ALWAYS_KNOWN = frozenset(
     {"emulate_tty", "launch-prefix", "launch-prefix-filter", "sigkill_timeout", "sigterm_timeout"}
@@ -62,6 +64,68 @@ def launch_environment() -> dict[str, str]:
         raise WorkspaceError(f"{setup} failed: {result.stderr.strip() or 'no message'}")
     entries = (entry.partition("=") for entry in result.stdout.split("\0") if entry)
     return {_DISCOVERY: "LOCALHOST"} | {name: value for name, _, value in entries}
+
+
+@contextmanager
+def launched(
+    name: str, arguments: Mapping[str, str], environment: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A launch file of this checkout under way, its output on `stdout`; in the end all is down.
+
+    It has a ROS domain of its own unless `environment` or this process's names one: another robot
+    of this machine is neither heard nor moved. SIGTERM ends this process as Ctrl-C does meanwhile.
+
+    Args:
+        name: such as "demo" for launch/demo.launch.py.
+        arguments: launch arguments.
+        environment: variables on top of this process's.
+
+    Raises:
+        WorkspaceError: the workspace is not built.
+    """
+    file = find_workspace().parent / "launch" / f"{name}.launch.py"
+    command = [sys.executable, "-P", "-m", "foresight.workspace", "--", str(file)]
+    command += [f"{argument}:={value}" for argument, value in arguments.items()]
+    variables = launch_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment or {})
+    variables.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    process = subprocess.Popen(
+        command,
+        env=variables,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        # Signals reach the launch from here only; it brings its nodes down in order.
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        _bring_down(process)
+        signal.signal(signal.SIGTERM, before)
+
+
+def _bring_down(process: subprocess.Popen[str]) -> None:
+    """End the launch and all that it started, if it still runs."""
+    import psutil  # only with the simulator; a robot's launch is not anybody's child
+
+    if process.poll() is not None:
+        return
+    # Each is a process group of its own.
+    started = psutil.Process(process.pid).children(recursive=True)
+    # The end of its output means that it is about to end by itself.
+    process.send_signal(signal.SIGINT)
+    try:
+        process.communicate(timeout=_STOP_S)  # reads on: a full pipe would stop the launch
+    except BaseException as error:  # a second Ctrl-C, too
+        for one in [process, *started]:
+            with suppress(psutil.NoSuchProcess):
+                one.kill()
+        process.wait()
+        if not isinstance(error, subprocess.TimeoutExpired):
+            raise
 
 
 def launch(file: Path, arguments: Sequence[str] = (), show_args: bool = False) -> NoReturn:

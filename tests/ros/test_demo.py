@@ -20,7 +20,7 @@ from launch_ros.actions import Node
 from typer import Typer
 from typer.testing import CliRunner
 
-from foresight.sim import demo
+from foresight.sim import demo, report
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -145,3 +145,28 @@ def test_the_command_says_why_a_demonstration_cannot_run(domain: int, tmp_path: 
     assert "the demonstration failed: the stack could not be brought up" in result.output
     assert "[INFO]" not in result.output and "Traceback" not in result.output
     assert "[INFO]" in (tmp_path / "out" / demo.LAUNCH_LOG).read_text()
+
+
+def test_a_place_that_was_named_is_found_again_after_everything_was_restarted(
+    domain: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    demo.remember(
+        {
+            "world": "0",
+            "seed": "27",
+            "results": str(tmp_path),
+            "places": "1",
+            "explore_limit": "30",
+        },
+        tmp_path,
+    )
+    said = capfd.readouterr().out
+    assert said.count("starting on ROS_DOMAIN_ID") == 2
+    assert re.search(r"exploring +\d+ s .*places remembered, 0/1 named", said)
+    content = report.load(tmp_path)
+    assert content["exploration"]["code"] == "COMPLETED"
+    assert content["exploration"]["seconds"] < 32
+    (goal,) = content["goals"]
+    assert goal["name"] == "kitchen" and goal["code"] == "REACHED", goal["message"]
+    assert goal["reached"] and content["all_reached"]
+    assert (tmp_path / "trajectory.png").stat().st_size > 50_000

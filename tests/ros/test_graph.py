@@ -45,7 +45,7 @@ LAUNCH = Path(__file__).parents[2] / "launch"
 BRING_UP_S = 60.0
 DRIVE_S = 60.0
 EXPLORE_S, RADIUS_M = 26.0, 1.5
-"""Of it the explorer keeps eight seconds for the way back, and as long as it looked around."""
+"""Of it the explorer keeps seven seconds and more for the way back."""
 MOVING_MPS = 0.05
 NOTICED_AND_AT_REST_S = 2.0
 """What docs/safety.md promises is less: two cores that also simulate are late at times."""

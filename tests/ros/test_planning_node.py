@@ -323,6 +323,25 @@ def test_a_goal_outlives_a_deactivation_and_its_client_is_told(
     check_ending(client, answer, Result.REACHED, GoalStatus.STATUS_SUCCEEDED, "reached")
 
 
+def test_senses_that_wake_up_later_than_planning_are_waited_for(
+    bench: Bench, planning: Any, client: Client
+) -> None:
+    timer = client.keep_believing()
+    handle = client.send(picture())
+    bench.wait_for(lambda: client.plans and len(client.plans[-1].linear))
+    planning.trigger_deactivate()
+    timer.cancel()
+    bench.wait_for(lambda: client.feedback and client.feedback[-1].interrupted)
+    planning.set_parameters([Parameter("belief_timeout_s", value=0.1)])
+    planning.trigger_activate()
+    client.feedback.clear()
+    bench.wait_for(lambda: len(client.feedback) > 1)  # 0.5 s without any belief, and it lives
+    planning.set_parameters([Parameter("belief_timeout_s", value=1.0)])
+    client.latent = THERE
+    client.keep_believing()
+    assert client.result(handle).result.code == Result.REACHED
+
+
 def test_a_picture_that_is_still_being_encoded_is_kept(
     bench: Bench, planning: Any, client: Client
 ) -> None:

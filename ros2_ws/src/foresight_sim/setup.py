@@ -20,6 +20,7 @@ setup(
         "console_scripts": [
             "sim = foresight_sim.sim_node:main",
             "demo_client = foresight_sim.demo_client:main",
+            "soak_watch = foresight_sim.soak_watch:main",
         ]
     },
 )

@@ -5,26 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
-import psutil
-
 from foresight.bench.usage import Meter
 from foresight.sim import report
-from foresight.workspace import find_workspace, launch_environment
+from foresight.workspace import launched
 
 LOG = "launch.log"
 LAUNCH = "launch"
 BESIDE = (LAUNCH, "sim", "demo_client")
 """Processes that a robot does not have."""
-_STOP_S = 20.0  # for the launch to bring everything down, before it is killed
+ALONE = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 100)}
+"""Whatever else runs is neither heard nor moved."""
 _GOAL = re.compile(r"^\[demo_client(?:-\d+)?\] (goal (\d+)/(\d+) .*)$")
 _FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")
 
@@ -56,7 +51,7 @@ def loop(
     arguments |= {"use_composition": "true"} if composed else {}
     try:
         say("loop: starting the graph")
-        with _launched(arguments) as process:
+        with launched("demo", arguments, ALONE) as process:
             meter = Meter(process.pid, LAUNCH)
             assert process.stdout is not None
             with (folder / LOG).open("w", encoding="utf-8") as log:
@@ -133,51 +128,3 @@ def _report(folder: Path) -> dict[str, Any]:
     if content["failure"] is not None:
         raise LoopError(content["failure"])
     return content
-
-
-@contextmanager
-def _launched(arguments: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """The demonstration under way; whatever happens, it is brought down in the end."""
-    file = find_workspace().parent / "launch" / "demo.launch.py"
-    command = [sys.executable, "-P", "-m", "foresight.workspace", "--", str(file)]
-    command += [f"{name}:={value}" for name, value in arguments.items()]
-    environment = launch_environment() | {
-        "PYTHONUNBUFFERED": "1",
-        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
-        "ROS_DOMAIN_ID": str(
-            1 + os.getpid() % 100
-        ),  # whatever else runs is neither heard nor moved
-    }
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    process = subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,  # Ctrl-C reaches the launch from here only
-    )
-    try:
-        yield process
-    finally:
-        _stop(process)
-        signal.signal(signal.SIGTERM, before)
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End the launch and all that it started, if it still runs."""
-    if process.poll() is not None:
-        return
-    started = psutil.Process(process.pid).children(recursive=True)
-    process.send_signal(signal.SIGINT)
-    try:
-        process.communicate(timeout=_STOP_S)  # reads on: a full pipe would stop the launch
-    except BaseException as error:
-        for one in [process, *started]:
-            with suppress(psutil.NoSuchProcess):
-                one.kill()
-        process.wait()
-        if not isinstance(error, subprocess.TimeoutExpired):
-            raise

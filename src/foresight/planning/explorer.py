@@ -19,7 +19,7 @@ import numpy as np
 from foresight.control.safety import free_distance
 from foresight.planning.coverage import Coverage
 from foresight.planning.own_map import OwnMap
-from foresight.planning.pursuit import follow, turn
+from foresight.planning.pursuit import follow, turn, wrapped
 from foresight.planning.terrain import NEAR_M, RAY_RAD, RAYS, SIGHT_M, TERRAIN_M, Terrain
 from foresight.robot import RobotProfile
 
@@ -53,7 +53,8 @@ _ESCAPES_RAD = np.linspace(0.0, math.pi, 25)
 _ESCAPE_ROOM_M = 0.6  # more room than this is no better
 _SIDE_M = 0.01  # beside the footprint, as the safety controller counts it
 _WAIT_S = 10.0  # so long it waits for a way out to open
-_HOME_RESERVE_S = 8.0
+_HOME_RESERVE_S = 4.0
+_CORNER_POINTS = 5  # of a way: turns between stretches so long are no jags of the grid
 _MOST_NOVEL = 10.0  # more says no more
 _NEWS_S = 10.0  # how long the reason tells of a new map
 
@@ -231,7 +232,7 @@ class Explorer:
         self._staring_since_s: float | None = None
         self._enclosed_since_s: float | None = None
         self._reviewed_s, self._planned_s = self._now_s, -math.inf
-        self._home_m, self._home_at_s = 0.0, self._now_s
+        self._home_s, self._home_at_s = self._turning_s(np.zeros((1, 2))), self._now_s
         self._covered_m2 = 0.0
         self._thorough = False
         self._came_to = np.zeros(2)
@@ -322,10 +323,15 @@ class Explorer:
 
     def _time_to_return(self) -> bool:
         """Whether the way home takes the time that is left."""
-        speed = _PACE * self._profile.limits.linear_max_mps
-        since_s = self._now_s - self._home_at_s
-        needed_s = self._home_m / speed + since_s + _HOME_RESERVE_S
-        return self._limit_s - self._now_s < needed_s
+        moved_s = self._now_s if self._looking_since_s is None else self._looking_since_s
+        since_s = moved_s - self._home_at_s  # looking around leads no further away
+        return self._limit_s - self._now_s < self._home_s + since_s + _HOME_RESERVE_S
+
+    def _turning_s(self, way: np.ndarray) -> float:
+        """What turning on the spot takes along a way (n, 2) m: to face it, and at its corners."""
+        legs = np.diff(way[::_CORNER_POINTS], axis=0)
+        turns = np.abs(wrapped(np.diff(np.arctan2(legs[:, 1], legs[:, 0]))))
+        return (math.pi + float(turns.sum())) / (_PACE * self._profile.limits.angular_max_radps)
 
     def _return(self, why: str) -> None:
         self._status = ExplorationStatus.RETURNING
@@ -418,7 +424,9 @@ class Explorer:
         costs = terrain.travel(self._at, self._allowed(0.15))
         home = terrain.cells(np.zeros(2))
         if np.isfinite(costs[tuple(home)]):
-            self._home_m, self._home_at_s = float(costs[tuple(home)]), self._now_s
+            drive_s = float(costs[tuple(home)]) / (_PACE * self._profile.limits.linear_max_mps)
+            self._home_s = drive_s + self._turning_s(terrain.way(costs, home))
+            self._home_at_s = self._now_s
         if self._status is ExplorationStatus.EXPLORING:
             if self._enclosed(costs):
                 return

@@ -7,10 +7,13 @@ its whole duration, so the next one starts where the last one leads.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import numpy as np
 
 from foresight.robot import Limits
+
+Angle = TypeVar("Angle", float, np.ndarray)
 
 _AHEAD_M = 0.35
 _TURN_FIRST_RAD = 0.8  # a bearing further off than this is turned to on the spot
@@ -54,8 +57,8 @@ def look_around(limits: Limits, horizon: int) -> np.ndarray:
     return actions
 
 
-def wrapped(angle_rad: float) -> float:
-    """The same angle from -pi on, below pi."""
+def wrapped(angle_rad: Angle) -> Angle:
+    """The same angle, or angles, from -pi on, below pi."""
     return (angle_rad + math.pi) % (2 * math.pi) - math.pi
 
 

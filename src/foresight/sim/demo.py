@@ -14,7 +14,9 @@ from typing import IO, Annotated
 import typer
 from rich.console import Console
 
-from foresight.sim import report
+from foresight.robot import RobotProfile
+from foresight.sim import report, tasks
+from foresight.sim.apartment import Apartment
 from foresight.workspace import WorkspaceError, find_workspace, launch_environment
 
 LAUNCH_LOG = "launch.log"
@@ -23,12 +25,21 @@ _CLIENT = re.compile(r"^\[demo_client(?:-\d+)?\] ?(.*)$")
 # "[node-3] [ERROR] [time] [logger]: text" of a node, "[ERROR] [node-3]: process has died" of launch
 _FAULT = re.compile(r"^(?:\[[\w.-]+\] )?\[(?:ERROR|FATAL)\] (?:\[[\d.]+\] )?\[([\w./-]+)\]: (.*)$")
 _COMMAND = re.compile(r"(?<=\d): /\S+/lib/\S+ .*$")  # of a process that has died
-_PROGRESS = re.compile(r"^goal \d+/\d+ +\d+ s\b")
+_PROGRESS = re.compile(r"^(?:goal \d+/\d+(?: \w+)?|exploring) +\d+ s\b")
+_HOMEBOT = Path(__file__).resolve().parents[3] / "config" / "robots" / "homebot.yaml"
 
 
 def demo_command(
     seed: Annotated[int, typer.Option(min=0, help="Draws the start and the three goals.")] = 0,
     world: Annotated[int, typer.Option(min=0, help="Number of the home.")] = 0,
+    memory: Annotated[
+        bool,
+        typer.Option(
+            "--memory",
+            help="Explore the home, name three places, restart everything, and visit them by name; "
+            "some ten minutes.",
+        ),
+    ] = False,
     results: Annotated[
         Path, typer.Option(help="Folder for report.json, trajectory.png and demo.mp4.")
     ] = Path("results/demo"),
@@ -41,14 +52,20 @@ def demo_command(
 ) -> None:
     """A simulated robot finds three places that it is shown only as photographs.
 
+    With --memory: that it remembers by name, although all was stopped and started anew meanwhile.
+
     Ends with 0 if it reached all of them (report.json says how), else with 1.
     """
     arguments = {"seed": str(seed), "world": str(world), "results": str(results.resolve())}
     arguments |= {"bundle": str(bundle.resolve())} if bundle is not None else {}
     arguments |= {"robot": str(robot.resolve())} if robot is not None else {}
     try:
-        _run(arguments, results)
-    except WorkspaceError as error:
+        _clear(results)
+        if memory:
+            remember(arguments, results)
+        else:
+            _run(arguments, results)
+    except (WorkspaceError, ValueError, OSError) as error:
         typer.echo(f"foresight demo: {error}", err=True)
         raise typer.Exit(1) from None
     except KeyboardInterrupt:
@@ -83,16 +100,53 @@ def report_command(
         console.print(content["failure"], style="red")
 
 
+def remember(arguments: dict[str, str], results: Path) -> None:
+    """Explore and name places in one launch, visit them in another that has memory's file only.
+
+    The robot is switched on again elsewhere in the room where it was switched off, and odometry
+    begins at zero. Without the first part there is no second.
+
+    Args:
+        arguments: of demo.launch.py.
+        results: the folder that they name.
+
+    Raises:
+        ValueError: the robot profile is wrong, or there is no place to put the robot down.
+        OSError: the profile cannot be read.
+        WorkspaceError: the workspace is not built.
+    """
+    profile = RobotProfile.load(arguments.get("robot", _HOMEBOT))
+    _run(arguments | {"part": "explore"}, results)
+    if not (results / report.EXPLORATION).exists():
+        return  # the client has said why
+    exploration, _ = report.load_exploration(results)
+    x, y, yaw = map(float, exploration.path[-1])
+    home, seed = Apartment(int(arguments["world"])), int(arguments["seed"])
+    start = dict(
+        zip(
+            ("start_x", "start_y", "start_yaw"),
+            map(str, tasks.put_down(home, profile, seed, (x, y, yaw))),
+            strict=True,
+        )
+    )
+    typer.echo("all is stopped; the robot is carried elsewhere, only memory's file is left")
+    _run(arguments | {"part": "visit", "noise_seed": "1"} | start, results)
+
+
+def _clear(results: Path) -> None:
+    """Nothing of an earlier demonstration shall be taken for this one's."""
+    results.mkdir(parents=True, exist_ok=True)
+    for name in (report.REPORT, report.EXPLORATION, "trajectory.png", "demo.mp4", LAUNCH_LOG):
+        (results / name).unlink(missing_ok=True)
+
+
 def _run(arguments: dict[str, str], results: Path) -> None:
     """Run demo.launch.py: its client speaks to the terminal, all go to a log by the report."""
-    results.mkdir(parents=True, exist_ok=True)
-    for name in (report.REPORT, "trajectory.png", "demo.mp4"):
-        (results / name).unlink(missing_ok=True)
     terminal = sys.stdout.isatty()
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     process = _start(arguments | {"progress_period": "0.5" if terminal else "5.0"}, terminal)
     try:
-        with (results / LAUNCH_LOG).open("w", encoding="utf-8") as log:
+        with (results / LAUNCH_LOG).open("a", encoding="utf-8") as log:
             assert process.stdout is not None
             _relay(process.stdout, log, terminal)
     finally:

@@ -103,16 +103,20 @@ def draw_trajectory(log: DemoLog, file: Path) -> None:
             _draw_photos(figure, grid, index, leg)
         count = sum(leg.reached for leg in log.legs)
         figure.text(0.022, 0.955, f"{count} of {rows} places found", fontsize=19, weight="bold")
-        figure.text(
-            0.022,
-            0.918,
-            f"Apartment {log.apartment.seed}, tour {log.seed}. The robot was given the photographs "
-            f"only; it has no floor plan.",
-            fontsize=10.5,
-            color="#5d6672",
-        )
+        figure.text(0.022, 0.918, _explained(log), fontsize=10.5, color="#5d6672")
         file.parent.mkdir(parents=True, exist_ok=True)
         FigureCanvasAgg(figure).print_png(str(file))
+
+
+def _explained(log: DemoLog) -> str:
+    text = f"Apartment {log.apartment.seed}, tour {log.seed}. "
+    before = log.exploration
+    if before is None:
+        return text + "The robot was given the photographs only; it has no floor plan."
+    return text + (
+        f"Grey: {before.seconds / 60:.1f} min of exploring, in which the places were named. Then "
+        f"all was restarted, the robot put down at the start."
+    )
 
 
 def draw_exploration(
@@ -173,6 +177,9 @@ def _pose(row: np.ndarray) -> Pose:
 
 def _draw_legs(axes: Axes, log: DemoLog) -> None:
     start = log.path[0][1] if log.path else log.start
+    if log.exploration is not None:
+        x, y, _ = log.exploration.path.T
+        axes.plot(x, y, color="#8b929c", lw=1.1, alpha=0.55, zorder=3.5)
     for index, leg in enumerate(log.legs):
         colour = COLOURS[index % len(COLOURS)]
         points = np.array([pose for _, pose, at in log.path if at == index]).reshape(-1, 3)
@@ -269,13 +276,16 @@ def _draw_photos(figure: Figure, grid: matplotlib.gridspec.GridSpec, index: int,
         for side in axes.spines.values():
             side.set(color=colour, linewidth=2.5)
         if index == 0:
-            heading = "the photograph" if column == 0 else "where the robot stopped"
+            shown = "when it was named" if leg.name else "the photograph"
+            heading = shown if column == 0 else "where the robot stopped"
             axes.text(
                 0.5, 1.14, heading, transform=axes.transAxes, ha="center", fontsize=10.5,
                 color="#5d6672",
             )  # fmt: skip
         if column == 0:
-            axes.set_title(f"{index + 1}", loc="left", color=colour, weight="bold", fontsize=12)
+            axes.set_title(
+                f"{index + 1} {leg.name}", loc="left", color=colour, weight="bold", fontsize=12
+            )
         else:
             axes.set_title(_verdict(leg), loc="right", fontsize=9.5, color=INK)
 
@@ -354,11 +364,12 @@ class _Canvas:
         image.paste(Image.fromarray(self._draw_map(frame)), (lefts[2], _HEAD_PX))
         draw = ImageDraw.Draw(image)
         colour = COLOURS[frame.goal % len(COLOURS)]
+        goal = f"{frame.goal + 1} of {len(self._log.legs)}"
         for left, text in zip(
             lefts,
             (
                 "what the robot sees",
-                f"photograph {frame.goal + 1} of {len(self._log.legs)}",
+                f"{leg.name}, place {goal}" if leg.name else f"photograph {goal}",
                 "from above (the robot has no map)",
             ),
             strict=True,

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -33,6 +34,7 @@ from foresight.sim.tasks import (
 )
 
 REPORT = "report.json"
+EXPLORATION = "exploration.npz"
 _REAL_TIME = 0.97  # a smaller real-time factor is told
 _CLOCK_KEPT = 500  # ticks of /clock that an image's stamp is looked up in
 DEFINITIONS = {
@@ -50,6 +52,16 @@ DEFINITIONS = {
 }
 
 
+NAMED = {
+    "reached": "the stack said so, and the robot came to rest within "
+    f"{REACHED_M} m and {REACHED_DEG:.0f} degrees of the pose that it had when memory confirmed "
+    "the name (true poses, known to the simulator only)",
+    "seconds": "from sending the name to the action's result, by the simulation's clock",
+    "exploration": "the robot's drive through the home before the whole stack was stopped and "
+    "started again; the names were given meanwhile",
+}
+
+
 @dataclass(frozen=True)
 class Frame:
     """One picture of the video, with what was known at that time."""
@@ -61,12 +73,28 @@ class Frame:
     energy: float
 
 
+@dataclass(frozen=True)
+class Exploration:
+    """How the robot came to know the home, in an earlier run of the stack.
+
+    path (T, 3) m, m, rad: true poses; seconds: by the simulation's clock; distance_m: by odometry.
+    """
+
+    path: np.ndarray
+    seconds: float
+    distance_m: float
+    code: str
+    message: str
+    bumps: int
+
+
 @dataclass
 class Leg:
-    """The way to one goal."""
+    """The way to one goal. `name`: of a place that memory knows; empty for a photograph."""
 
     goal: Pose
     photo: np.ndarray
+    name: str = ""
     begin_ns: int = 0
     end_ns: int = 0
     begin_pose: Pose = (math.nan, math.nan, math.nan)
@@ -95,6 +123,7 @@ class DemoLog:
         bundle_digest: of the world model that made the observations.
         path: (stamp ns, pose, index of the leg or -1) of every true pose that came in.
         frames: pictures of the camera for the video.
+        exploration: what went before, where the goals are places that memory knows.
     """
 
     def __init__(
@@ -114,8 +143,10 @@ class DemoLog:
         self.current = -1
         self.failure: str | None = None
         self.bundle_digest: str | None = None
+        self.exploration: Exploration | None = None
         self.bumps = 0
         self._bumped = False
+        self._explores_since: int | None = None  # in `path`
         self._energy = math.nan
         self._clock: list[tuple[int, int]] = []  # (stamp, sent): the latest ticks
         self._first_tick: tuple[int, int] | None = None
@@ -160,6 +191,24 @@ class DemoLog:
             leg.final_view = decode_frame(self.frames[-1])
         self.current = -1
 
+    def begin_exploration(self) -> None:
+        """The robot sets out to explore, in place of a leg."""
+        self._explores_since = len(self.path)
+
+    def finish_exploration(self, code: str, message: str, distance_m: float) -> None:
+        """The action has ended."""
+        assert self._explores_since is not None, "it was begun"
+        gone = self.path[self._explores_since :]
+        self.exploration = Exploration(
+            np.array([pose for _, pose, _ in gone]).reshape(-1, 3),
+            (gone[-1][0] - gone[0][0]) * 1e-9 if gone else 0.0,
+            distance_m,
+            code,
+            message,
+            int(self.bumps),
+        )
+        self._explores_since, self.bumps = None, 0
+
     def clock(self, stamp_ns: int, sent_ns: int) -> None:
         """A tick of the simulation's clock."""
         self._clock.append((stamp_ns, sent_ns))
@@ -203,7 +252,8 @@ class DemoLog:
 
     def bumped(self, pressed: bool) -> None:
         """The bumper's state."""
-        self.bumps += pressed and not self._bumped and self.current >= 0
+        driving = self.current >= 0 or self._explores_since is not None
+        self.bumps += pressed and not self._bumped and driving
         self._bumped = pressed
 
     def saw(self, stamp_ns: int, rgb: np.ndarray) -> None:
@@ -222,7 +272,7 @@ class DemoLog:
             "robot": self.profile.name,
             "bundle_digest": self.bundle_digest,
             "goals_reached": sum(leg["reached"] for leg in legs),
-            "all_reached": all(leg["reached"] for leg in legs),
+            "all_reached": bool(legs) and all(leg["reached"] for leg in legs),
             "failure": self.failure,
             "bumps": int(self.bumps),
             "real_time_factor": self._real_time_factor(),
@@ -233,7 +283,21 @@ class DemoLog:
             "start": _pose_report(self.start),
             "goals": legs,
             "definitions": DEFINITIONS,
+        } | self._exploration_report()
+
+    def _exploration_report(self) -> dict[str, Any]:
+        """What is different where the robot explored the home before."""
+        before = self.exploration
+        if before is None:
+            return {}
+        told = {
+            "code": before.code,
+            "message": before.message,
+            "seconds": round(before.seconds, 1),
+            "distance_travelled_m": round(before.distance_m, 1),
+            "bumps": before.bumps,
         }
+        return {"exploration": told, "definitions": DEFINITIONS | NAMED}
 
     def _leg_report(self, index: int) -> dict[str, Any]:
         leg = self.legs[index]
@@ -242,6 +306,7 @@ class DemoLog:
         taken = [stamp for stamp in self._captured if leg.begin_ns < stamp <= leg.end_ns]
         return {
             "goal": index + 1,
+            "name": leg.name,
             "reached": leg.reached,
             "code": leg.code,
             "message": leg.message,
@@ -282,6 +347,43 @@ def decode_frame(frame: Frame) -> np.ndarray:
     return bgr[..., ::-1]
 
 
+def save_exploration(log: DemoLog, folder: Path) -> None:
+    """Write exploration.npz: what an explored home is known by, and the places that were named."""
+    done = log.exploration
+    assert done is not None, "it was finished"
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(
+        folder / EXPLORATION,
+        path=done.path,
+        figures=np.array([done.seconds, done.distance_m, done.bumps]),
+        words=np.array([done.code, done.message]),
+        names=np.array([leg.name for leg in log.legs]),
+        poses=np.array([leg.goal for leg in log.legs]),
+        photos=np.array([leg.photo for leg in log.legs]),
+    )
+
+
+def load_exploration(folder: Path) -> tuple[Exploration, list[Leg]]:
+    """Read exploration.npz; the legs to its places are not driven yet.
+
+    Raises:
+        ValueError: it is missing or not of an exploration; one sentence.
+    """
+    file = folder / EXPLORATION
+    try:
+        with np.load(file) as content:
+            seconds, distance_m, bumps = content["figures"].tolist()
+            code, message = content["words"].tolist()
+            done = Exploration(content["path"], seconds, distance_m, code, message, int(bumps))
+            x_y_yaw, photos = content["poses"].tolist(), content["photos"]
+            names = content["names"].tolist()
+        places = zip(x_y_yaw, photos, names, strict=True)
+        legs = [Leg(tuple(at), photo, name) for at, photo, name in places]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise ValueError(f"{file}: not an exploration ({error}); explore again") from error
+    return done, legs
+
+
 def save(report: dict[str, Any], folder: Path) -> None:
     """Write report.json."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -313,18 +415,17 @@ def table(report: dict[str, Any]) -> Table:
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
-        title=f"Apartment {report['world']}, seed {report['seed']}: "
-        f"{report['goals_reached']} of {len(goals)} goals reached",
+        title=_title(report),
         title_style="bold",
         caption=_caption(report),
     )
-    shown.add_column("goal", justify="right")
+    shown.add_column("goal", justify="right", no_wrap=True)
     shown.add_column("reached", no_wrap=True)
     for heading in ("off by", "time", "driven", "plan ms", "command ms", "dropped"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for goal in goals:
         shown.add_row(
-            str(goal["goal"]),
+            goal.get("name") or str(goal["goal"]),
             _outcome(goal),
             _error(goal),
             _number(goal["seconds"], ".0f", " s"),
@@ -334,6 +435,18 @@ def table(report: dict[str, Any]) -> Table:
             f"{goal['frames_dropped']}/{goal['frames']}",
         )
     return shown
+
+
+def _title(report: dict[str, Any]) -> str:
+    text = f"Apartment {report['world']}, seed {report['seed']}: "
+    text += f"{report['goals_reached']} of {len(report['goals'])} goals reached"
+    before = report.get("exploration")
+    if before is not None:
+        text += (
+            f"\nafter {before['seconds'] / 60:.1f} min of exploring "
+            f"({before['distance_travelled_m']:.0f} m) and a restart"
+        )
+    return text
 
 
 def _caption(report: dict[str, Any]) -> str:

@@ -30,6 +30,9 @@ _VIEW_SPREAD_RAD = 0.25
 _FAR_M = 0.7  # nothing from beyond this counts as solved, whatever its heading
 _DEMO_GOALS = 3
 _DEMO_RANGE_M = (0.7, 4.0)
+_NAMES_APART_M = 2.0
+_DOORWAY_M = 0.6  # so near to its middle one stands in a doorway, not in a room
+_CARRIED_M = 1.0
 _TRIES = 1000
 # Cells from a cell to its neighbours; staying is no step.
 _STEPS = np.array([[2**0.5, 1, 2**0.5], [1, np.inf, 1], [2**0.5, 1, 2**0.5]])
@@ -100,6 +103,70 @@ def demo_task(apartment: Apartment, profile: RobotProfile, seed: int) -> tuple[P
         if len(goals) == _DEMO_GOALS and any(hidden):
             return start, goals
     raise ValueError(f"apartment {apartment.seed} has no tour with a goal out of sight")
+
+
+class Naming:
+    """Which of the poses that a robot comes by are worth a name.
+
+    They lie in other rooms than the start, spread over those rooms, 2 m apart, in no doorway, and
+    each could be a goal of the suite `house`.
+
+    Attributes:
+        given: poses that have a name.
+    """
+
+    def __init__(
+        self, apartment: Apartment, profile: RobotProfile, start: Pose, count: int
+    ) -> None:
+        """`count`: how many names there are to give.
+
+        Raises:
+            ValueError: the apartment has no other room.
+        """
+        self._plan, self._count = _Plan(apartment, profile), count
+        self._home = apartment.room_of(start[0], start[1])
+        others = len(apartment.rooms) - 1
+        if not others:
+            raise ValueError(f"apartment {apartment.seed} has no room but the start's")
+        self._in_a_room = math.ceil(count / others)
+        self.given: list[Pose] = []
+
+    @property
+    def complete(self) -> bool:
+        """Whether all names are given."""
+        return len(self.given) >= self._count
+
+    def wants(self, pose: Pose) -> bool:
+        """Whether this pose is worth one of the names that are left."""
+        plan, (x, y, _) = self._plan, pose
+        rooms = [plan.apartment.room_of(a, b) for a, b, _ in self.given]
+        room = plan.apartment.room_of(x, y)
+        return (
+            not self.complete
+            and room != self._home
+            and rooms.count(room) < self._in_a_room
+            and all(pose_error(pose, other)[0] >= _NAMES_APART_M for other in self.given)
+            and all(math.hypot(x - d.x, y - d.y) > _DOORWAY_M for d in plan.apartment.doors)
+            and plan.is_goal(pose)
+        )
+
+
+def put_down(apartment: Apartment, profile: RobotProfile, seed: int, before: Pose) -> Pose:
+    """Where a robot that was switched off at a pose is switched on again.
+
+    In the same room, a metre or more away.
+
+    Raises:
+        ValueError: the room has no such place.
+    """
+    plan, rng = _Plan(apartment, profile), np.random.default_rng([67, apartment.seed, seed])
+    room = apartment.room_of(before[0], before[1])
+    for _ in range(_TRIES):
+        pose = plan.draw_start(rng)
+        away_m, _turn = pose_error(pose, before)
+        if apartment.room_of(pose[0], pose[1]) == room and away_m >= _CARRIED_M:
+            return pose
+    raise ValueError(f"apartment {apartment.seed} has no room to put the robot down elsewhere")
 
 
 def pose_error(pose: Pose, goal: Pose) -> tuple[float, float]:
@@ -258,6 +325,12 @@ class _Plan:
     def draw_start(self, rng: np.random.Generator) -> Pose:
         """A pose with clearance, uniform over the floor."""
         return _pose_in(self._stands[int(rng.integers(len(self._stands)))], rng)
+
+    def is_goal(self, pose: Pose) -> bool:
+        """Whether a goal may lie here: with clearance, and more in view than plaster."""
+        rows, columns = self._standable.shape
+        cell = int(_cells(pose[1], rows, CELL_M)), int(_cells(pose[0], columns, CELL_M))
+        return bool(self._standable[cell]) and self._sees(pose)
 
     def draw_goal(
         self,

@@ -50,11 +50,12 @@ class Exploration(Pursuit):
         return ""
 
     def trouble(self, now_s: float) -> Ending | None:
-        limit_s, allowed_s = self.handle.request.time_limit_s, self.host.values.sensor_timeout_s
+        limit_s, usual_s = self.handle.request.time_limit_s, self.host.values.sensor_timeout_s
         for what, pulse, check in (
             ("odometry", self.host.senses.odometry, "the odometry's source"),
             ("scan", self._scanned, "the scanner, and that it and odometry share a clock"),
         ):
+            allowed_s = self.allowed_s(pulse, usual_s)
             silent_s = pulse.age_s(now_s, allowed_s, self.since)
             if silent_s > allowed_s:
                 return Code.STALE_SENSORS, (

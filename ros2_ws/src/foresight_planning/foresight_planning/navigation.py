@@ -68,8 +68,9 @@ class Navigation(Pursuit):
         return f"timeout_s is {self._timeout_s}; give seconds, or 0 for the default"
 
     def trouble(self, now_s: float) -> Ending | None:
-        limit_s = self.host.values.belief_timeout_s
-        silent_s = self.host.senses.belief.age_s(now_s, limit_s, self.since)
+        heard = self.host.senses.belief
+        limit_s = self.allowed_s(heard, self.host.values.belief_timeout_s)
+        silent_s = heard.age_s(now_s, limit_s, self.since)
         if silent_s > limit_s:
             return Code.STALE_SENSORS, (
                 f"no fresh belief for {silent_s:.1f} s, at most {limit_s:.1f} s "

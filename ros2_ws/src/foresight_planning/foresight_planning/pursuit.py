@@ -25,6 +25,8 @@ STAMP_JITTER_S = 0.02
 """Sensors keep their rates, not exactly: a period just short of the asked one will do."""
 MAX_STRIDE_M = 1.0
 """Odometry that jumps farther than this between two messages was reset, not driven."""
+WAKE_S = 3.0
+"""After a break the senses wake up together with planning, and the robot rests until they have."""
 
 Ending = tuple[int, str]
 """A code and one sentence."""
@@ -129,6 +131,11 @@ class Pursuit:
         return {}
 
     # --- what is shared
+
+    def allowed_s(self, heard: Pulse, usual_s: float) -> float:
+        """How long may nothing come: after a break, until the first time, `WAKE_S` longer."""
+        waking = self.since is not self.began and heard.arrived_s < self.since.arrived_s
+        return usual_s + WAKE_S if waking else usual_s
 
     @property
     def elapsed_s(self) -> float:

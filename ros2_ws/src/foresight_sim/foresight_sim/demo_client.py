@@ -1,45 +1,45 @@
-"""Sends the robot to three places by their photographs, watches, and reports."""
+"""Sends the robot to three places, watches, and reports.
+
+To what three photographs show, or, in two runs of the stack, to places that were named while the
+robot explored. The second run has nothing of the first but memory's file.
+"""
 
 from __future__ import annotations
 
+import math
 import os
 import sys
-import time
 from array import array
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
-from geometry_msgs.msg import Twist, TwistStamped
-from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from rclpy.logging import get_logger
-from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy, qos_profile_sensor_data
 from rclpy.task import Future
 from rich.console import Console
-from rosgraph_msgs.msg import Clock
-from sensor_msgs.msg import CameraInfo, Image
-from std_msgs.msg import Bool, String
+from sensor_msgs.msg import Image
 
-from foresight.perception import image
 from foresight.robot import RobotProfile
 from foresight.sim import pictures, report, tasks
 from foresight.sim.apartment import Apartment
-from foresight.sim.report import DemoLog
+from foresight.sim.report import DemoLog, Leg
 from foresight.sim.robot import Simulator
-from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Belief, Observation, Plan
+from foresight_interfaces.action import Explore, NavigateToImage, NavigateToPlace
+from foresight_interfaces.msg import Place
+from foresight_interfaces.srv import Remember
 from foresight_node.messages import LATCHED
-from foresight_node.parameters import ParameterServer, parameter
-from foresight_sim.spin import Interrupted, Spinner, init
+from foresight_sim.demo_node import (
+    FRAMES_PER_S,
+    DemoNode,
+    Parameters,
+    Pursuit,
+    StackFailure,
+)
+from foresight_sim.spin import Interrupted, init
 
-Result = NavigateToImage.Result
 CODES = {
-    getattr(Result, name): name
+    getattr(NavigateToImage.Result, name): name
     for name in (
         "REACHED",
         "TIMED_OUT",
@@ -51,200 +51,91 @@ CODES = {
         "INTERNAL",
     )
 }
-FRAMES_PER_S = 5.0
-GRACE_S = 15.0
-"""The stack ends a goal that takes too long; it is given up when it has not done so after this."""
-REST_S = 1.1
-"""The robot is at rest when it has not moved for so long; by then diagnostics have come, too."""
-ANSWER_S = 5.0
-"""Within this the stack must answer a goal, and be well again."""
+NAMES = ("kitchen", "bedroom", "study", "bathroom", "hall")
+CALM = (0.25, 0.25)
+"""A name is given while the robot is no faster (m/s, rad/s), for memory's last picture is up to a
+quarter of a second old."""
 TABLE_COLUMNS = 80
 
 
-@dataclass(frozen=True)
-class Parameters:
-    robot: str = parameter("", "YAML file of the robot profile.", required=True)
-    results: str = parameter("results/demo", "Folder for report, picture and video.", required=True)
-    world_seed: int = parameter(0, "Number of the apartment.", minimum=0)
-    tour_seed: int = parameter(0, "Seed that start and goals are drawn from.", minimum=0)
-    goal_timeout_s: float = parameter(90.0, "Time for one goal, s.", minimum=1.0, maximum=3600.0)
-    startup_timeout_s: float = parameter(
-        60.0, "Time for the stack to become active, s.", minimum=1.0, maximum=3600.0
-    )
-    progress_period_s: float = parameter(
-        2.0, "Time between two lines of progress, s; a terminal has one live line.", minimum=0.1
-    )
+class Visits:
+    """Sends the robot to one goal after the other.
 
+    Attributes:
+        log: with a leg for each goal.
+    """
 
-class StackFailure(Exception):
-    """The stack does not answer as it should; the message is one sentence."""
+    ACTION: ClassVar[Any]
+    TOPIC: ClassVar[str]
+    OFFERS: ClassVar[str]
 
+    def __init__(self, node: DemoNode) -> None:
+        self.node, self.log = node, self.draw(node.values)
+        node.listen(self.log)
+        self._action = ActionClient(node, self.ACTION, self.TOPIC)
 
-class DemoClient(Node):
-    """Everything that it measures goes into `log`; the true pose goes nowhere else."""
+    # --- for subclasses to override
 
-    def __init__(self) -> None:
-        super().__init__("demo_client", automatically_declare_parameters_from_overrides=True)
-        self.values = ParameterServer(self, Parameters).values
-        self.log = _draw_tour(self.values)
-        self._spinner = Spinner(self)
-        self._progress = _Progress(self.values.progress_period_s)
-        self._action = ActionClient(self, NavigateToImage, "navigate_to_image")
-        self._feedback: NavigateToImage.Feedback | None = None
-        self._state = ""
-        self._believes = False
-        self._last_frame_ns = 0
-        self._moved_at = time.monotonic()
-        self._listen()
+    def draw(self, values: Parameters) -> DemoLog:
+        """Whereto.
 
-    def _listen(self) -> None:
-        log = self.log
-        # Deep: what counts must not be lost while this node has no time.
-        every = QoSProfile(depth=100, reliability=ReliabilityPolicy.RELIABLE)
-        offered = QoSProfile(depth=100, reliability=ReliabilityPolicy.BEST_EFFORT)
-        kind = TwistStamped if log.profile.stamped_cmd_vel else Twist
+        Raises:
+            ValueError: the world, the profile or what was explored does not allow it.
+        """
+        raise NotImplementedError
 
-        # The senders' times come with the messages: this node's own load does not count.
-        def on_clock(message: Clock, info: dict[str, int]) -> None:
-            log.clock(_ns(message.clock), info["source_timestamp"])
+    def goal(self, leg: Leg) -> Any:
+        """As the action takes it."""
+        raise NotImplementedError
 
-        def on_plan(plan: Plan, info: dict[str, int]) -> None:
-            if plan.linear:  # an empty one rests on no image
-                log.planned(_ns(plan.observation_stamp), info["source_timestamp"])
+    def ready(self) -> bool:
+        """Whether the stack can take a goal."""
+        return bool(self._action.server_is_ready())
 
-        def on_command(_command: Twist | TwistStamped, info: dict[str, int]) -> None:
-            log.commanded(info["source_timestamp"])
+    # --- what is shared
 
-        def on_observation(observation: Observation) -> None:
-            log.observed(_ns(observation.header.stamp))
-            log.bundle_digest = observation.bundle_digest
-
-        def on_belief(_belief: Belief) -> None:
-            self._believes = True
-
-        self.create_subscription(Clock, "/clock", on_clock, every)
-        self.create_subscription(Plan, "plan", on_plan, every)
-        self.create_subscription(kind, "cmd_vel", on_command, every)
-        self.create_subscription(Observation, "observation", on_observation, every)
-        self.create_subscription(Belief, "belief", on_belief, every)
-        self.create_subscription(Odometry, "ground_truth", self._on_truth, every)
-        self.create_subscription(String, "system_state", self._on_state, LATCHED)
-        self.create_subscription(Bool, "bumper", lambda m: log.bumped(m.data), every)
-        self.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, every)
-        self.create_subscription(Image, "image", self._on_image, qos_profile_sensor_data)
-        self.create_subscription(
-            CameraInfo, "camera_info", lambda m: log.captured(_ns(m.header.stamp)), offered
-        )
-
-    def _on_truth(self, truth: Odometry) -> None:
-        pose, twist = truth.pose.pose, truth.twist.twist
-        yaw = 2 * np.arctan2(pose.orientation.z, pose.orientation.w)
-        where = (pose.position.x, pose.position.y, float(yaw))
-        self.log.moved(_ns(truth.header.stamp), where)
-        if abs(twist.linear.x) > 0.01 or abs(twist.angular.z) > 0.03:
-            self._moved_at = time.monotonic()
-
-    def _on_state(self, state: String) -> None:
-        self._state = state.data
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            if status.name.rsplit("/")[-1] == "planning":
-                for pair in status.values:
-                    if pair.key == "plan_ms":
-                        self.log.planning_took(float(ms) for ms in pair.value.split())
-
-    def _on_image(self, message: Image) -> None:
-        stamp = _ns(message.header.stamp)
-        if stamp - self._last_frame_ns > 0.95e9 / FRAMES_PER_S:
-            self._last_frame_ns = stamp
-            self.log.saw(
-                stamp,
-                image.decode(
-                    message.data, message.width, message.height, message.step, message.encoding
-                ),
-            )
-
-    # --- the tour
-
-    def drive(self) -> None:
-        """Visit the goals.
+    def run(self) -> bool:
+        """Visit the goals; whether a report shall follow.
 
         Raises:
             StackFailure: the stack did not start, or it stopped.
             Interrupted: a signal came.
         """
-        self._await_stack()
+        self.node.await_stack(self.ready, self.OFFERS)
+        self.log.start = self.log.pose
         for index in range(len(self.log.legs)):
-            self._feedback = None
-            self._visit(index, self._send(index))
-            self._spinner.until(lambda: time.monotonic() - self._moved_at > REST_S, 5.0)
-            self.log.end()
-            self._progress.say(self._verdict(index))
+            self._visit(index)
+            self.node.say(self._verdict(index))
+        return True
 
-    def _await_stack(self) -> None:
-        self._progress.say("waiting for the simulated robot and its stack ...")
-        limit_s = self.values.startup_timeout_s
-        if not self._spinner.until(lambda: bool(self.log.path and self.log.now_ns), limit_s):
-            raise StackFailure(
-                f"no ground_truth and /clock came within {limit_s:.0f} s: the simulator does not "
-                f"run; its messages say why"
-            )
-        settled = self._spinner.until(lambda: self._state in ("active", "failed"), limit_s)
-        if self._state == "failed":
-            raise StackFailure(
-                "the stack could not be brought up; the messages of its nodes say why"
-            )
-        if not settled:
-            raise StackFailure(
-                f"the stack did not become active within {limit_s:.0f} s (its lifecycle manager "
-                f"says: {self._state or 'nothing'}); the messages of its nodes say why"
-            )
-        if not self._spinner.until(self._action.server_is_ready, limit_s):
-            raise StackFailure("the stack is active, but nobody offers navigate_to_image")
-        # Nodes find each other in their own time: a goal before the first belief is a stale one.
-        if not self._spinner.until(lambda: self._believes, limit_s):
-            raise StackFailure("the stack is active, but no belief comes; its messages say why")
+    def _visit(self, index: int) -> None:
+        log, limit_s = self.log, self.node.values.goal_timeout_s
+        name = f"goal {index + 1}"
+        log.begin(index)
+        handle = self.node.send(self._action, self.goal(log.legs[index]), name)
+        try:
+            result = self.node.pursue(handle, Pursuit(name, limit_s, lambda: self._words(index)))
+        except StackFailure as failure:
+            log.finish("LOST", str(failure), 0.0)
+            log.end()
+            raise
+        code = CODES.get(result.code, str(result.code))
+        log.finish(code, result.message, result.distance_travelled_m)
+        self.node.rest()
+        log.end()
 
-    def _send(self, index: int) -> Any:
-        goal = NavigateToImage.Goal(timeout_s=self.values.goal_timeout_s)
-        goal.image = _to_message(self.log.legs[index].photo)
-        self.log.begin(index)
-        answer = self._action.send_goal_async(goal, self._on_feedback)
-        if not self._spinner.until(answer.done, ANSWER_S) or not answer.result().accepted:
-            word = "rejected" if answer.done() else f"not answered within {ANSWER_S:.0f} s"
-            raise StackFailure(f"goal {index + 1} was {word}; planning's messages say why")
-        return answer.result()
-
-    def _on_feedback(self, message: Any) -> None:
-        self._feedback = message.feedback
-        self.log.expects(message.feedback.energy)
-
-    def _visit(self, index: int, handle: Any) -> None:
-        result: Future = handle.get_result_async()
-        begun = well = time.monotonic()
-        while not self._spinner.until(result.done, 0.2):
-            now = time.monotonic()
-            well = now if self._state == "active" else well
-            down = now - well > ANSWER_S
-            if down or now - begun > self.values.goal_timeout_s + GRACE_S:
-                reason = f"the stack is {self._state}" if down else "planning does not answer"
-                self.log.finish("LOST", f"{reason}: the goal has no result", 0.0)
-                self.log.end()
-                raise StackFailure(f"goal {index + 1} has no result: {reason}")
-            self._progress.show(self._words(index))
-        outcome = result.result().result
-        code = CODES.get(outcome.code, str(outcome.code))
-        self.log.finish(code, outcome.message, outcome.distance_travelled_m)
-
-    # --- words
+    def _called(self, index: int) -> str:
+        name = self.log.legs[index].name
+        return f"goal {index + 1}/{len(self.log.legs)}" + (f" {name}" if name else "")
 
     def _words(self, index: int) -> str:
         elapsed = (self.log.now_ns - self.log.legs[index].begin_ns) * 1e-9
-        text = f"goal {index + 1}/{len(self.log.legs)}   {elapsed:4.0f} s"
-        told = self._feedback
+        text = f"{self._called(index)}   {elapsed:4.0f} s"
+        told = self.node.feedback
         if told is not None:
-            text += f"   {told.distance_travelled_m:4.1f} m driven   energy {told.energy:6.3f}"
+            text += f"   {told.distance_travelled_m:4.1f} m driven"
+            if math.isfinite(told.energy):  # there is none before the first plan
+                text += f"   energy {told.energy:6.3f}"
             if told.estimated_s_left >= 0:
                 text += f"   about {told.estimated_s_left:.0f} s to go"
         return text
@@ -254,51 +145,145 @@ class DemoClient(Node):
         distance, heading = tasks.pose_error(leg.final_pose or leg.begin_pose, leg.goal)
         word = "reached" if leg.reached else "missed"
         seconds = (leg.end_ns - leg.begin_ns) * 1e-9
-        text = f"goal {index + 1}/{len(self.log.legs)}   {word} after {seconds:.0f} s: "
+        text = f"{self._called(index)}   {word} after {seconds:.0f} s: "
         text += f"{distance:.2f} m and {heading:.0f} degrees off"
         return text if leg.code == "REACHED" else f"{text} ({leg.message})"
 
 
-class _Progress:
-    """One live line on a terminal, else a plain line now and then."""
+class Photographs(Visits):
+    """To what photographs show that a camera took which is not the robot's."""
 
-    def __init__(self, period_s: float) -> None:
-        self._live = sys.stdout.isatty()
-        self._period_s = 0.2 if self._live else period_s
-        self._shown_at = -self._period_s
+    ACTION, TOPIC = NavigateToImage, "navigate_to_image"
+    OFFERS = TOPIC
 
-    def show(self, text: str) -> None:
-        now = time.monotonic()
-        if now - self._shown_at >= self._period_s:
-            self._shown_at = now
-            print(f"\r{text}\x1b[K" if self._live else text, end="" if self._live else "\n")
-            sys.stdout.flush()
+    def draw(self, values: Parameters) -> DemoLog:
+        profile = RobotProfile.load(values.robot)
+        apartment = Apartment(values.world_seed)
+        start, goals = tasks.demo_task(apartment, profile, values.tour_seed)
+        photographer = Simulator(apartment, profile, seed=values.tour_seed + 1)
+        photographed = [(goal, photographer.render_at(goal)) for goal in goals]
+        photographer.close()
+        return DemoLog(apartment, profile, values.tour_seed, start, photographed)
 
-    def say(self, text: str) -> None:
-        """A line that stays."""
-        print(f"\r{text}\x1b[K" if self._live else text, flush=True)
-
-
-def _draw_tour(values: Parameters) -> DemoLog:
-    """Start, goals and their photographs, which a camera takes that is not the robot's."""
-    profile = RobotProfile.load(values.robot)
-    apartment = Apartment(values.world_seed)
-    start, goals = tasks.demo_task(apartment, profile, values.tour_seed)
-    photographer = Simulator(apartment, profile, seed=values.tour_seed + 1)
-    photographed = [(goal, photographer.render_at(goal)) for goal in goals]
-    photographer.close()
-    return DemoLog(apartment, profile, values.tour_seed, start, photographed)
+    def goal(self, leg: Leg) -> NavigateToImage.Goal:
+        height, width = leg.photo.shape[:2]
+        message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+        message.data = array("B", leg.photo.tobytes())
+        return NavigateToImage.Goal(image=message, timeout_s=self.node.values.goal_timeout_s)
 
 
-def _to_message(rgb: np.ndarray) -> Image:
-    height, width = rgb.shape[:2]
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-    message.data = array("B", rgb.tobytes())
-    return message
+class NamedPlaces(Visits):
+    """By name to the places that were named in an earlier run of the stack."""
+
+    ACTION, TOPIC = NavigateToPlace, "navigate_to_place"
+    OFFERS = "navigate_to_place and says on place where the robot is"
+
+    def __init__(self, node: DemoNode) -> None:
+        super().__init__(node)
+        self._located = False
+        node.create_subscription(Place, "place", self._on_place, LATCHED)
+
+    def draw(self, values: Parameters) -> DemoLog:
+        exploration, legs = report.load_exploration(Path(values.results))
+        profile = RobotProfile.load(values.robot)
+        rest = tuple(map(float, exploration.path[-1]))
+        log = DemoLog(Apartment(values.world_seed), profile, values.tour_seed, rest, ())
+        log.exploration, log.legs = exploration, legs
+        return log
+
+    def goal(self, leg: Leg) -> NavigateToPlace.Goal:
+        return NavigateToPlace.Goal(name=leg.name, timeout_s=self.node.values.goal_timeout_s)
+
+    def ready(self) -> bool:
+        return super().ready() and self._located
+
+    def _on_place(self, _place: Place) -> None:
+        self._located = True
 
 
-def _ns(stamp: Any) -> int:
-    return stamp.sec * 1_000_000_000 + stamp.nanosec
+class Exploring:
+    """Has the robot explore, and names what it comes by; nobody tells the robot where it is.
+
+    Attributes:
+        log: gets a leg for each named place.
+    """
+
+    def __init__(self, node: DemoNode) -> None:
+        values, self.node = node.values, node
+        profile = RobotProfile.load(values.robot)
+        apartment = Apartment(values.world_seed)
+        start, _ = tasks.demo_task(apartment, profile, values.tour_seed)
+        self.log = DemoLog(apartment, profile, values.tour_seed, start, ())
+        self._naming = tasks.Naming(apartment, profile, start, values.places)
+        node.listen(self.log)
+        self._action = ActionClient(node, Explore, "explore")
+        self._remember = node.create_client(Remember, "remember")
+        self._asked: Future | None = None
+
+    def run(self) -> bool:
+        """Explore; whether a report shall follow: no, if the places can be visited now.
+
+        Raises:
+            StackFailure: the stack failed, or not all names were given.
+            Interrupted: a signal came.
+        """
+        node, values = self.node, self.node.values
+        node.await_stack(
+            lambda: self._action.server_is_ready() and self._remember.service_is_ready(),
+            "explore and remember",
+        )
+        self.log.begin_exploration()
+        goal = Explore.Goal(time_limit_s=values.explore_limit_s)
+        handle = node.send(self._action, goal, "exploring")
+        self._begun_ns = self.log.now_ns
+        pursuit = Pursuit("exploring", values.explore_limit_s, self._words, self._name)
+        result = node.pursue(handle, pursuit)
+        node.rest()
+        code = CODES.get(result.code, str(result.code)) if result.code else "COMPLETED"
+        self.log.finish_exploration(code, result.message, result.distance_travelled_m)
+        node.say(f"explored in {self._elapsed_s / 60:.1f} min: {result.message}")
+        if not self._naming.complete:
+            raise StackFailure(
+                f"{len(self.log.legs)} of {values.places} places were named when exploring ended "
+                f"({result.message})"
+            )
+        report.save_exploration(self.log, Path(values.results))
+        return False
+
+    @property
+    def _elapsed_s(self) -> float:
+        return (self.log.now_ns - self._begun_ns) * 1e-9
+
+    def _name(self) -> None:
+        """Name where the robot is, if that is worth it."""
+        pending = self._asked is not None
+        calm = all(abs(now) <= most for now, most in zip(self.node.speed, CALM, strict=True))
+        if pending or not calm or not self._naming.wants(self.log.pose):
+            return
+        name = NAMES[len(self.log.legs)]
+        self._asked = self._remember.call_async(Remember.Request(name=name))
+        self._asked.add_done_callback(lambda answer: self._on_named(name, answer))
+
+    def _on_named(self, name: str, answer: Future) -> None:
+        self._asked = None
+        response = answer.result()
+        if not response.success:
+            self.node.get_logger().warning(f"{name} was not remembered: {response.message}")
+            return
+        pose = self.log.pose
+        self._naming.given.append(pose)
+        self.log.legs.append(Leg(pose, report.decode_frame(self.log.frames[-1]), name))
+        self.node.say(f"here is the {name} (place {response.node} of memory)")
+
+    def _words(self) -> str:
+        text = f"exploring {self._elapsed_s:4.0f} s"
+        if self.node.feedback is not None:
+            text += f"   {self.node.feedback.distance_travelled_m:5.1f} m driven"
+        text += f"   {self.node.remembered} places remembered"
+        return f"{text}, {len(self.log.legs)}/{self.node.values.places} named"
+
+
+PARTS = {"photographs": Photographs, "explore": Exploring, "visit": NamedPlaces}
 
 
 def _publish_results(log: DemoLog, folder: Path) -> dict[str, Any]:
@@ -314,23 +299,29 @@ def _publish_results(log: DemoLog, folder: Path) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Run the demonstration; 0 when all goals were reached, else 1."""
+    """Run a part of the demonstration; 0 when it succeeded, else 1."""
     init()
     try:
-        client = DemoClient()
+        node = DemoNode()
+        part = PARTS[node.values.part](node)
     except (ValueError, OSError) as error:
         get_logger("demo_client").fatal(str(error))
         return 1
     try:
-        client.drive()
+        over = part.run()
     except StackFailure as failure:
-        client.log.failure = str(failure)
+        over, part.log.failure = True, str(failure)
         print(f"the demonstration failed: {failure}", flush=True)
     except Interrupted:
         return 1
-    folder = Path(client.values.results)
-    summary = _publish_results(client.log, folder)
-    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}", flush=True)
-    client.destroy_node()
+    succeeded = not over or _tell(part.log, Path(node.values.results))
+    node.destroy_node()
     rclpy.try_shutdown()
-    return 0 if summary["all_reached"] else 1
+    return 0 if succeeded else 1
+
+
+def _tell(log: DemoLog, folder: Path) -> bool:
+    """Publish the results; whether all goals were reached."""
+    summary = _publish_results(log, folder)
+    print(f"{folder}: {', '.join(sorted(path.name for path in folder.iterdir()))}", flush=True)
+    return bool(summary["all_reached"])
