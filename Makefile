@@ -1,13 +1,14 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-memory test train bench soak lint clean
+.PHONY: help setup demo demo-memory test train bench faults soak lint clean
 
 # nothing leaves this machine; rendering needs no screen
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
 export MUJOCO_GL ?= egl
 DEMO_SEED ?= 0
 EPISODES ?= 50
+REPETITIONS ?= 20
 MINUTES ?= 60
 foresight := .venv/bin/foresight
 work := runs/home0
@@ -36,6 +37,11 @@ train: setup-dev ## the shipped model anew: drive home 0, learn, export to model
 
 bench: setup-dev ## speed, beside the physical limit of each part, in results/bench.json
 	@$(foresight) bench --what all --json results/bench.json
+
+faults: setup-dev ## REPETITIONS of each fault on the running graph, into docs/reliability.md
+	@source ros2_ws/install/setup.bash && \
+		{ FORESIGHT_FAULTS=$(REPETITIONS) .venv/bin/pytest tests/ros/test_faults.py || failed=1; \
+		.venv/bin/python tests/ros/fault_table.py && exit $${failed:-0}; }
 
 soak: setup ## an hour's patrol: does anything grow, slow down or die? (MINUTES=480: a night's)
 	@$(foresight) soak --minutes $(MINUTES)

@@ -43,6 +43,11 @@ def edited(homebot: Path, tmp_path: Path) -> Callable[..., Path]:
     return edit
 
 
+def test_every_shipped_profile_says_when_its_driver_stops(homebot: Path) -> None:
+    profiles = [RobotProfile.load(path) for path in sorted(homebot.parent.glob("*.yaml"))]
+    assert profiles and all(0 < profile.driver_timeout_s <= 0.5 for profile in profiles)
+
+
 def test_shipped_profile_loads(homebot: Path) -> None:
     profile = RobotProfile.load(str(homebot))
     assert profile.name == "homebot"
@@ -87,7 +92,10 @@ def test_a_jerk_too_low_for_a_timely_stop_is_refused(edited: Callable[..., Path]
     assert "or more" in message
 
 
-@pytest.mark.parametrize("key", ["limits", "limits.linear_jerk_mps3", "name", "odometry.rate_hz"])
+@pytest.mark.parametrize(
+    "key",
+    ["limits", "limits.linear_jerk_mps3", "name", "odometry.rate_hz", "driver_timeout_s"],
+)
 def test_missing_key_is_told_with_a_remedy(edited: Callable[..., Path], key: str) -> None:
     message = refusal(edited(key, ...))
     assert f"'{key}' is missing" in message and "add it" in message

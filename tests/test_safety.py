@@ -357,6 +357,20 @@ def test_a_clock_that_is_no_number_stops_the_robot(steady_s: float, ros_s: float
     bench.drive()
 
 
+@pytest.mark.parametrize("begun_anew", [False, True])
+def test_after_a_hang_it_goes_on_from_rest(begun_anew: bool) -> None:
+    """The driver has stopped the robot meanwhile: what was commanded last is not how it moves."""
+    bench = Bench()
+    bench.drive(0.4, 0.5)
+    bench.now_s += PROFILE.driver_timeout_s
+    if begun_anew:
+        bench.plan(0.4, 0.5)
+    command = bench.tick()
+    assert abs(command.linear) <= LIMITS.linear_accel_mps2 * 0.1
+    assert abs(command.angular) <= LIMITS.angular_accel_radps2 * 0.1
+    bench.drive()
+
+
 def test_a_plan_that_rests_on_an_old_picture_is_refused() -> None:
     bench = Bench()
     bench.drive()

@@ -71,7 +71,7 @@ SCANS = {
     "closed": CLOSED,
 }
 SPEEDS = [(0.5, 0.0), (0.4, 1.0), (-0.2, -0.5), (0.0, 1.4), (9.0, -9.0), (0.2, 0.05)]
-CLOCKS = {"back": -5.0, "far back": -1000.0, "a little back": -0.05, "on": 0.4, "far on": 900.0}
+CLOCKS = {"back": -5.0, "far back": -1000.0, "a little back": -0.05, "on": 0.35, "far on": 900.0}
 
 EVENTS: list[tuple[str, object]] = [
     *(("plan", name) for name in [*PLANS, *SHIFT_S, "brief", "old picture"]),
@@ -102,7 +102,7 @@ class World:
         self.time_s = 0.0  # true time; the clocks show it with what they jumped by
         self.steady_offset_s, self.ros_offset_s = 100.0, 1000.0
         self.nan_clock = ""
-        self.jumped = False
+        self.jumped, self.leapt_s = False, 0.0  # the steady clock, since the last tick
         self.active = self.ever_active = self.pressed = self.latched = self.bumped = False
         self.ticks = 0
         self.speeds = SPEEDS[0]
@@ -146,6 +146,7 @@ class World:
         else:
             self.steady_offset_s += CLOCKS[str(what)]
             self.jumped = True
+            self.leapt_s += CLOCKS[str(what)]
 
     def heal(self) -> None:
         for source in self.modes:
@@ -205,6 +206,11 @@ class World:
         self.time_s += self.period_s
         self.send()
         nan = self.nan_clock
+        if nan != "steady clock":
+            if self.leapt_s + self.period_s > PROFILE.driver_timeout_s:
+                # For the controller it has hung, and the driver has stopped the robot.
+                self.before, self.accel = Command(0.0, 0.0, self.before.reason), (0.0, 0.0)
+            self.leapt_s = 0.0
         command = self.controller.step(
             math.nan if nan == "steady clock" else self.time_s + self.steady_offset_s,
             math.nan if nan == "ROS clock" else self.time_s + self.ros_offset_s,

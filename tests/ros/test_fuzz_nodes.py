@@ -74,7 +74,8 @@ class Target:
 
 
 def _picture(now: Any) -> Image:
-    pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    """Another one each time, as from a camera."""
+    pixels = np.random.default_rng(now.nanosec).integers(0, 255, (48, 64, 3), np.uint8)
     message = Image(height=48, width=64, encoding="rgb8", step=192)
     message.data.frombytes(pixels.tobytes())
     message.header.stamp = now
@@ -146,11 +147,11 @@ def perception_compressed(bench: Bench, passthrough: Path, homebot: Path, _folde
         PerceptionNode, bundle=str(passthrough), robot=str(homebot), image_transport="compressed"
     )
     answers = bench.collect(Observation, "observation", LATEST)
-    pixels = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
-    png = cv2.imencode(".png", pixels)[1].tobytes()
 
     def good() -> list[Any]:
         now = stamp(time.time())
+        pixels = np.random.default_rng(now.nanosec).integers(0, 255, (48, 64, 3), np.uint8)
+        png = cv2.imencode(".png", pixels)[1].tobytes()
         message = CompressedImage(format="png")
         message.data.frombytes(png)
         message.header.stamp = now

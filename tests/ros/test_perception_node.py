@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ def test_a_short_contact_is_told_once(bench: Bench, perception: Any, drivers: Dr
     bench.wait_for(lambda: perception._body._contacts and not perception._body._pressed)
     for count in (1, 2):
         drivers.drive(perception)
-        drivers.look()
+        drivers.look(colour=(10, 20, 30 + count))
         bench.wait_for(lambda count=count: len(drivers.observations) == count)
     assert [o.proprioception[2] for o in drivers.observations] == [1.0, 0.0]
 
@@ -171,6 +172,23 @@ def test_a_bad_image_is_answered_and_the_next_one_works(
     drivers.drive(perception)
     drivers.look()
     bench.wait_for(lambda: drivers.observations)
+
+
+def test_a_camera_that_repeats_itself_while_the_robot_moves_is_found_out(
+    bench: Bench, perception: Any, drivers: Drivers
+) -> None:
+    def look_until(condition: Callable[[], object], colour: int) -> None:
+        def looked() -> object:
+            drivers.drive(perception)
+            drivers.look(colour=(colour, 20, 30))
+            bench.spin(0.05)
+            return condition()
+
+        bench.wait_for(looked)
+
+    look_until(lambda: drivers.told("image has not changed"), 10)
+    drivers.observations.clear()
+    look_until(lambda: drivers.observations, 11)
 
 
 def test_odometry_that_is_no_number_is_answered(

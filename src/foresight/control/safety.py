@@ -186,6 +186,7 @@ class SafetyController:
         self._limits = profile.limits
         self._radius_m = profile.footprint_radius_m + _SIDE_M
         self._limiter = VelocityLimiter(profile.limits)
+        self._driver_timeout_s = profile.driver_timeout_s
         # Full speed for this long costs the way that is lost before braking is at its full.
         self._delay_s = _RESPONSE_S + self._limits.linear_decel_mps2 / (
             2.0 * self._limits.linear_jerk_mps3
@@ -328,6 +329,8 @@ class SafetyController:
             self._odometry_bad_s = self._scan_bad_s = -math.inf
             self._way, self._recovery = _Way(), _Recovery()
             self._refuse_plans(Reason.CLOCK_JUMPED)
+        if elapsed_s > self._driver_timeout_s:
+            self._limiter.reset()  # the driver has stopped the robot meanwhile: on from rest
         if elapsed_s > _MAX_STEP_S:
             return _MAX_STEP_S if elapsed_s < math.inf else 0.0
         if elapsed_s > 0.0:

@@ -17,6 +17,7 @@ from foresight.perception import image
 from foresight.perception.camera import CameraView
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
+from foresight.perception.watch import CameraWatch
 from foresight.robot import RobotProfile
 from foresight_interfaces.msg import Observation
 from foresight_node import ForesightNode, parameter, run
@@ -43,7 +44,11 @@ class Parameters:
         choices=("raw", "compressed"),
     )
     image_max_age_s: float = parameter(
-        0.5, "Older images are dropped, s.", minimum=0.01, maximum=10.0, live=True
+        0.5,
+        "Older images are dropped; one that comes again counts as old while the robot moves, s.",
+        minimum=0.01,
+        maximum=10.0,
+        live=True,
     )
     odom_max_age_s: float = parameter(
         0.5, "Largest lag of odometry behind an image, s.", minimum=0.01, maximum=10.0
@@ -65,6 +70,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         self._digest = loaded.digest
         self._encoder = Encoder(loaded)
         self._view = CameraView(loaded.manifest.image, profile.camera)
+        self._watch = CameraWatch()
         self._body = Body(self.values.odom_max_age_s)
         self._last_stamp_s = float("-inf")
         self.health.fact("bundle", loaded.digest)
@@ -120,11 +126,14 @@ class PerceptionNode(ForesightNode[Parameters]):
         self._last_stamp_s = stamp_s
         observation = Observation(header=header, bundle_digest=self._digest)
         observation.proprioception = floats([body[field] for field in self._fields])
-        view = self._view
+        view, watch, limit_s = self._view, self._watch, self.values.image_max_age_s
+        speeds = body["linear_mps"], body["angular_radps"]
 
         def encode() -> tuple[Rgb, float]:
             start = time.perf_counter()
-            picture = view(decode())
+            seen = decode()
+            picture = view(seen)
+            watch.check(seen, stamp_s, *speeds, limit_s)
             observation.latent = floats(self._encoder(picture))
             return picture, time.perf_counter() - start
 
