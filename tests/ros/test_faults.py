@@ -432,7 +432,7 @@ FAULTS = (
     Fault(
         "/clock alone jumps 5 s back",
         messages(lambda: {"clock": later(-5.0, "clock")}),
-        "the clock jumped back",
+        "ahead of this node's clock",
         0.0,
         BAD_MESSAGE,
     ),

@@ -5,6 +5,7 @@ FORESIGHT_FUZZ is how many series of messages each node gets.
 
 from __future__ import annotations
 
+import inspect
 import os
 import time
 import tracemalloc
@@ -269,6 +270,8 @@ def mission(bench: Bench, _passthrough: Path, _homebot: Path, folder: Path) -> T
     return Target(node, good, answers)
 
 
+INFO = {"publication_sequence_number": 1, "source_timestamp": 1}
+"""What rclpy tells of each message."""
 TARGETS = (
     perception,
     perception_compressed,
@@ -285,7 +288,8 @@ def _hear(node: Any, message: Any) -> None:
     """Hand a message to every subscription, or a request to every service, of its type."""
     for subscription in list(node.subscriptions):
         if isinstance(message, subscription.msg_type):
-            subscription.callback(message)
+            wants_info = len(inspect.signature(subscription.callback).parameters) == 2
+            subscription.callback(*([message, INFO] if wants_info else [message]))
     for service in list(node.services):
         if isinstance(message, service.srv_type.Request):
             response = service.callback(message, service.srv_type.Response())

@@ -295,7 +295,7 @@ def test_a_goal_goes_on_when_a_lost_node_is_back(
     before = processes[name]
     kill(name)
     assert robot.seconds_until(robot.rests, 5.0) < NOTICED_AND_AT_REST_S
-    robot.bench.wait_for(lambda: robot.feedback[-1].interrupted)
+    robot.bench.wait_for(lambda: robot.feedback and robot.feedback[-1].interrupted)
     assert not robot.is_active()
     robot.bench.wait_for(robot.is_active, BRING_UP_S)
     assert processes[name] != before

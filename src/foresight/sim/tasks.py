@@ -30,7 +30,7 @@ _VIEW_SPREAD_RAD = 0.25
 _FAR_M = 0.7  # nothing from beyond this counts as solved, whatever its heading
 _DEMO_GOALS = 3
 _DEMO_RANGE_M = (0.7, 4.0)
-_NAMES_APART_M = 2.0
+_NAMES_APART_M = 1.5
 _DOORWAY_M = 0.6  # so near to its middle one stands in a doorway, not in a room
 _CARRIED_M = 1.0
 _TRIES = 1000
@@ -108,7 +108,7 @@ def demo_task(apartment: Apartment, profile: RobotProfile, seed: int) -> tuple[P
 class Naming:
     """Which of the poses that a robot comes by are worth a name.
 
-    They lie in other rooms than the start, spread over those rooms, 2 m apart, in no doorway, and
+    They lie in other rooms than the start, spread over those rooms, 1.5 m apart, in no doorway, and
     each could be a goal of the suite `house`.
 
     Attributes:

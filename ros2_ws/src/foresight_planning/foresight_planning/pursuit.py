@@ -26,7 +26,7 @@ STAMP_JITTER_S = 0.02
 MAX_STRIDE_M = 1.0
 """Odometry that jumps farther than this between two messages was reset, not driven."""
 WAKE_S = 3.0
-"""After a break the senses wake up together with planning, and the robot rests until they have."""
+"""The senses wake up together with planning, and the robot rests until they have."""
 
 Ending = tuple[int, str]
 """A code and one sentence."""
@@ -133,8 +133,8 @@ class Pursuit:
     # --- what is shared
 
     def allowed_s(self, heard: Pulse, usual_s: float) -> float:
-        """How long may nothing come: after a break, until the first time, `WAKE_S` longer."""
-        waking = self.since is not self.began and heard.arrived_s < self.since.arrived_s
+        """How long nothing may come; `WAKE_S` more before the first since planning is active."""
+        waking = heard.arrived_s < self.host.senses.begun_s
         return usual_s + WAKE_S if waking else usual_s
 
     @property

@@ -55,6 +55,7 @@ class Senses:
     """Collected on the executor's thread. Times are ROS time in seconds.
 
     Attributes:
+        begun_s: since when it is collected, on the steady clock.
         base_frame: as odometry names it.
         track: odometry of the last moments.
         odometry, belief: when the last one came.
@@ -63,6 +64,7 @@ class Senses:
     """
 
     def __init__(self) -> None:
+        self.begun_s = time.monotonic()
         self.base_frame = "base_link"
         self.track = Track()
         self.odometry, self.belief = Pulse(), Pulse()

@@ -52,7 +52,7 @@ CODES = {
     )
 }
 NAMES = ("kitchen", "bedroom", "study", "bathroom", "hall")
-CALM = (0.25, 0.25)
+CALM = (0.35, 0.35)
 """A name is given while the robot is no faster (m/s, rad/s), for memory's last picture is up to a
 quarter of a second old."""
 TABLE_COLUMNS = 80
