@@ -196,10 +196,15 @@ class Rig:
         self.bench.wait_for(rested, timeout_s)
         return found[0]
 
-    def told_after(self, since_s: float, text: str) -> tuple[float, str] | None:
-        """When something with this text was told first after a time, and its words."""
+    def told_after(self, since_s: float, *texts: str) -> tuple[float, str] | None:
+        """When something with one of these texts was told first after a time, and its words."""
         return next(
-            ((s, words) for s, words in self.reports if s > since_s and text in words), None
+            (
+                (s, words)
+                for s, words in self.reports
+                if s > since_s and any(text in words for text in texts)
+            ),
+            None,
         )
 
     @property
