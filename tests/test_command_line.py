@@ -33,6 +33,7 @@ def failure(*arguments: str) -> str:
         "export",
         "evaluate",
         "bench",
+        "soak",
         "launch",
         "demo",
         "report",
