@@ -66,6 +66,11 @@ def launch_environment() -> dict[str, str]:
     return {_DISCOVERY: "LOCALHOST"} | {name: value for name, _, value in entries}
 
 
+def own_domain() -> str:
+    """A ROS_DOMAIN_ID by this process's number, to be alone on the machine."""
+    return str(1 + os.getpid() % 100)
+
+
 @contextmanager
 def launched(
     name: str, arguments: Mapping[str, str], environment: Mapping[str, str] | None = None
@@ -87,7 +92,7 @@ def launched(
     command = [sys.executable, "-P", "-m", "foresight.workspace", "--", str(file)]
     command += [f"{argument}:={value}" for argument, value in arguments.items()]
     variables = launch_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment or {})
-    variables.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    variables.setdefault("ROS_DOMAIN_ID", own_domain())
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     process = subprocess.Popen(
         command,

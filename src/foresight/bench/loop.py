@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -12,13 +11,13 @@ from typing import IO, Any
 
 from foresight.bench.usage import Meter
 from foresight.sim import report
-from foresight.workspace import launched
+from foresight.workspace import launched, own_domain
 
 LOG = "launch.log"
 LAUNCH = "launch"
 BESIDE = (LAUNCH, "sim", "demo_client")
 """Processes that a robot does not have."""
-ALONE = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": str(1 + os.getpid() % 100)}
+ALONE = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": own_domain()}
 """Whatever else runs is neither heard nor moved."""
 _GOAL = re.compile(r"^\[demo_client(?:-\d+)?\] (goal (\d+)/(\d+) .*)$")
 _FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")

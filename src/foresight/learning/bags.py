@@ -238,8 +238,9 @@ class _Bag:
 
     @property
     def topics(self) -> list[_Topic]:
-        """Every topic, by name."""
-        return sorted({_Topic(c.topic, c.msgtype) for p in self._parts for c in p.connections})
+        """Every topic, by name; those of a damaged file may have none."""
+        connections = [c for part in self._parts for c in part.connections]
+        return sorted({_Topic(c.topic, c.msgtype) for c in connections if c.topic and c.msgtype})
 
     def count(self, topics: Collection[_Topic]) -> int:
         """Messages on these topics; 0 where that is not known."""

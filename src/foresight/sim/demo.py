@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import IO, Annotated
@@ -17,10 +15,9 @@ from rich.console import Console
 from foresight.robot import RobotProfile
 from foresight.sim import report, tasks
 from foresight.sim.apartment import Apartment
-from foresight.workspace import WorkspaceError, find_workspace, launch_environment
+from foresight.workspace import WorkspaceError, launched, own_domain
 
 LAUNCH_LOG = "launch.log"
-_STOP_S = 20.0  # for the launch to bring everything down, before it is killed
 _CLIENT = re.compile(r"^\[demo_client(?:-\d+)?\] ?(.*)$")
 # "[node-3] [ERROR] [time] [logger]: text" of a node, "[ERROR] [node-3]: process has died" of launch
 _FAULT = re.compile(r"^(?:\[[\w.-]+\] )?\[(?:ERROR|FATAL)\] (?:\[[\d.]+\] )?\[([\w./-]+)\]: (.*)$")
@@ -143,39 +140,19 @@ def _clear(results: Path) -> None:
 def _run(arguments: dict[str, str], results: Path) -> None:
     """Run demo.launch.py: its client speaks to the terminal, all go to a log by the report."""
     terminal = sys.stdout.isatty()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    process = _start(arguments | {"progress_period": "0.5" if terminal else "5.0"}, terminal)
-    try:
-        with (results / LAUNCH_LOG).open("a", encoding="utf-8") as log:
-            assert process.stdout is not None
-            _relay(process.stdout, log, terminal)
-    finally:
-        _stop(process)
-        signal.signal(signal.SIGTERM, before)
-
-
-def _start(arguments: dict[str, str], terminal: bool) -> subprocess.Popen[str]:
-    file = find_workspace().parent / "launch" / "demo.launch.py"
-    command = [sys.executable, "-P", "-m", "foresight.workspace", "--", str(file)]
-    command += [f"{name}:={value}" for name, value in arguments.items()]
-    environment = launch_environment() | {"PYTHONUNBUFFERED": "1"}
-    # A domain of its own: another robot of this machine is neither heard nor moved.
-    environment.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    arguments = arguments | {"progress_period": "0.5" if terminal else "5.0"}
+    domain = os.environ.get("ROS_DOMAIN_ID", own_domain())
+    environment = {"ROS_DOMAIN_ID": domain}
     if terminal:
         width = shutil.get_terminal_size().columns
         environment |= {"FORCE_COLOR": "1", "COLUMNS": str(width)}
-    typer.echo(f"starting on ROS_DOMAIN_ID {environment['ROS_DOMAIN_ID']} ...")
-    return subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        # Signals reach the launch from here only; it brings its nodes down in order.
-        start_new_session=True,
-    )
+    typer.echo(f"starting on ROS_DOMAIN_ID {domain} ...")
+    with (
+        (results / LAUNCH_LOG).open("a", encoding="utf-8") as log,
+        launched("demo", arguments, environment) as process,
+    ):
+        assert process.stdout is not None
+        _relay(process.stdout, log, terminal)
 
 
 def _relay(lines: IO[str], log: IO[str], terminal: bool) -> None:
@@ -207,16 +184,3 @@ def _worth_showing(line: str, shown: set[str]) -> str | None:
         return None
     shown.add(text)
     return text
-
-
-def _stop(process: subprocess.Popen[str]) -> None:
-    """End the launch and all that it started, if it still runs."""
-    if process.poll() is not None:
-        return
-    # The end of its output means that it is about to end by itself.
-    process.send_signal(signal.SIGINT)
-    try:
-        process.communicate(timeout=_STOP_S)  # reads on: a full pipe would stop the launch
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
