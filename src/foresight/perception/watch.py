@@ -38,6 +38,11 @@ class CameraWatch:
         Raises:
             ImageError: it is black, or has not changed.
         """
+        if rgb.max() < DARK:
+            raise ImageError(
+                f"image is black (its brightest point is {rgb.max()} of 255); uncover the lens, "
+                f"or give light"
+            )
         moves = abs(linear) > STILL_MPS or abs(angular) > STILL_RADPS
         same = self._last is not None and np.array_equal(rgb, self._last)
         if not same or not (moves or self._frozen):
@@ -48,9 +53,4 @@ class CameraWatch:
             raise ImageError(
                 f"image has not changed for {age_s:.1f} s although the robot moves, at most "
                 f"{limit_s:.1f} s are allowed; the camera or its driver hangs: restart it"
-            )
-        if rgb.max() < DARK:
-            raise ImageError(
-                f"image is black (its brightest point is {rgb.max()} of 255); uncover the lens, "
-                f"or give light"
             )
