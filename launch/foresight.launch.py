@@ -135,11 +135,7 @@ def _kept_alive(make: Callable[[], Node]) -> Action:
 
 
 def _process(
-    package: str,
-    executable: str,
-    keystore: str,
-    options: Sequence[str] = (),
-    **which: object,
+    package: str, executable: str, keystore: str, options: Sequence[str] = (), **which: object
 ) -> Node:
     """One node or all of them: they get the same parameters, which are sorted by node."""
     return Node(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import reprlib
 import signal
 import subprocess
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from launch import LaunchDescription
 
 _DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+_FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")  # of a launch's output
 _STOP_S = 20.0  # for a launch to bring everything down, before it is killed
 # launch configurations that every launch file has without declaring them
 _ALWAYS_KNOWN = frozenset(
@@ -110,6 +112,11 @@ def launched(
     finally:
         _bring_down(process)
         signal.signal(signal.SIGTERM, before)
+
+
+def faults_in(output: str) -> list[str]:
+    """The lines of a launch's output that tell of something wrong."""
+    return [line.strip() for line in output.splitlines() if _FAULT.search(line)]
 
 
 def _bring_down(process: subprocess.Popen[str]) -> None:

@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from foresight.bench.usage import Meter
 from foresight.sim import report
-from foresight.workspace import launched, own_domain
+from foresight.workspace import faults_in, launched, own_domain
 
 LOG = "launch.log"
 LAUNCH = "launch"
@@ -20,7 +20,6 @@ BESIDE = (LAUNCH, "sim", "demo_client")
 ALONE = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": own_domain()}
 """Whatever else runs is neither heard nor moved."""
 _GOAL = re.compile(r"^\[demo_client(?:-\d+)?\] (goal (\d+)/(\d+) .*)$")
-_FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")
 
 
 class LoopError(RuntimeError):
@@ -120,8 +119,7 @@ def _report(folder: Path) -> dict[str, Any]:
     try:
         content = report.load(folder)
     except ValueError:
-        output = (folder / LOG).read_text().splitlines()
-        faults = [line.strip() for line in output if _FAULT.search(line)]
+        faults = faults_in((folder / LOG).read_text(encoding="utf-8"))
         reason = faults[0] if faults else "the demonstration ended without a report"
         raise LoopError(reason) from None
     if content["failure"] is not None:

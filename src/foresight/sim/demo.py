@@ -119,13 +119,8 @@ def remember(arguments: dict[str, str], results: Path) -> None:
     exploration, _ = report.load_exploration(results)
     x, y, yaw = map(float, exploration.path[-1])
     home, seed = Apartment(int(arguments["world"])), int(arguments["seed"])
-    start = dict(
-        zip(
-            ("start_x", "start_y", "start_yaw"),
-            map(str, tasks.put_down(home, profile, seed, (x, y, yaw))),
-            strict=True,
-        )
-    )
+    x, y, yaw = tasks.put_down(home, profile, seed, (x, y, yaw))
+    start = {"start_x": str(x), "start_y": str(y), "start_yaw": str(yaw)}
     typer.echo("all is stopped; the robot is carried elsewhere, only memory's file is left")
     _run(arguments | {"part": "visit", "noise_seed": "1"} | start, results)
 

@@ -19,7 +19,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from foresight.bench.usage import node_name
 from foresight.sim import soak_record
-from foresight.workspace import launched
+from foresight.workspace import faults_in, launched
 
 LAUNCH_LOG = "launch.log"
 RECORD = "record.jsonl"
@@ -28,7 +28,6 @@ MEMORY = "memory/places.db"
 _START_S = 900.0
 """For everything to come up; longer than the watcher's own patience."""
 _SPOKEN = re.compile(r"^\[soak_watch(?:-\d+)?\] ?(.*)$")
-_FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")
 _MB = 1e6
 _LINE_EVERY_S = 60.0
 
@@ -111,10 +110,9 @@ def _heard(lines: IO[str], log: IO[str]) -> Iterator[dict[str, Any]]:
 
 def _why(file: Path) -> str:
     """Why nothing began, from the launch's log."""
-    lines = file.read_text(encoding="utf-8").splitlines()
-    faults = [line for line in lines if _FAULT.search(line)]
-    said = [spoken.group(1) for line in lines if (spoken := _SPOKEN.match(line))]
-    reason = (faults or said or ["the launch ended without a word"])[0].strip()
+    output = file.read_text(encoding="utf-8")
+    said = [spoken.group(1) for line in output.splitlines() if (spoken := _SPOKEN.match(line))]
+    reason = (faults_in(output) or said or ["the launch ended without a word"])[0].strip()
     return f"the robot did not start: {reason}; all output is in {file}"
 
 
