@@ -368,13 +368,14 @@ def soak(
                 with soaking.ProgressBar(minutes) as progress:
                     soaking.soak(results, minutes, period, arguments, progress.show)
         finally:
-            if record.is_file() and record.stat().st_size:
+            recorded = record.is_file() and record.stat().st_size > 0
+            if recorded:
                 rows = soak_record.load(record)
                 checks = soak_record.judge(rows)
                 console.print(soak_record.table(rows), soak_record.verdict(checks))
                 soak_record.draw(rows, results / soaking.PICTURE)
-        if judge and not record.is_file():
-            raise ValueError(f"{record} does not exist: run without --judge first")
+        if not recorded:
+            raise ValueError(f"{record} holds no record: a soak without --judge writes one")
     if any(check.passed is False for check in checks):
         raise typer.Exit(1)
 

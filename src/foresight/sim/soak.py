@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -46,8 +45,9 @@ def soak(
     """Let the robot patrol, with an empty memory at first; writes RECORD line by line.
 
     A line holds what `soak_watch` heard in the graph, and beside it: `t_s` since the first line,
-    `minutes` asked for, `load` and `cores` of the machine, `memory_mb` on disk, and of each of
-    `processes` by node its pid, rss_mb, pss_mb, fds, threads and cpu_s.
+    `minutes` asked for, `cores` of the machine and the seconds for which they were busy so far
+    (`busy_s`), `memory_mb` on disk, and of each of `processes` by node its pid, rss_mb, pss_mb,
+    fds, threads and cpu_s.
 
     Args:
         results: folder, made if need be.
@@ -76,7 +76,7 @@ def soak(
             now_s = time.monotonic()
             began_s = began_s or now_s
             row = {"t_s": round(now_s - began_s, 2), "minutes": minutes, "unix_s": time.time()}
-            row |= {"load": os.getloadavg()[0], "cores": len(os.sched_getaffinity(0))}
+            row |= {"busy_s": round(_busy_s(), 2), "cores": psutil.cpu_count() or 1}
             row |= {"memory_mb": _size_mb(results / MEMORY)}
             row |= heard | {"processes": processes(root)}
             record.write(json.dumps(row) + "\n")
@@ -134,6 +134,12 @@ def processes(root: psutil.Process) -> dict[str, dict[str, float]]:
         except (psutil.NoSuchProcess, psutil.AccessDenied):
             continue  # it is just ending: it will be missed in this line
     return figures
+
+
+def _busy_s() -> float:
+    """Of all cores together since the machine was started; guests' time is in the user's."""
+    times = psutil.cpu_times()
+    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
 
 
 def _size_mb(file: Path) -> float:

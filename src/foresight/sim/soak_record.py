@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ class Limits:
 
     A process may gain `rss_mb` however short it runs (an allocator settles in steps), and
     `rss_mb_per_h` for ever: a step of a short run must not pass for a leak, nor a leak of a long
-    run for a step. Latency and rate are compared only where the machine had time for the soak: with
-    a load of at most `load_per_core` in both tenths.
+    run for a step. Latency and rate are compared only where the machine had time for the soak: other
+    programs at most `others` of its cores' time in both tenths.
     """
 
     rss_mb: float = 8.0
@@ -44,7 +45,7 @@ class Limits:
     latency_ratio: float = 1.5
     latency_ms: float = 5.0
     rate_ratio: float = 0.9
-    load_per_core: float = 1.5
+    others: float = 0.25
 
 
 @dataclass(frozen=True)
@@ -191,8 +192,8 @@ def _throughout(rows: Sequence[Row]) -> list[str]:
 def _drift(rows: Sequence[Row], limits: Limits) -> list[Check]:
     tenth = max(1, len(rows) // 10)
     first, last = rows[:tenth], rows[-tenth:]
-    loads = [_median(part, lambda row: row["load"]) for part in (first, last)]
-    busy = max(loads) / rows[0]["cores"] > limits.load_per_core
+    shares = [float(np.median(_others(part))) for part in (first, last)]
+    busy = max(shares) > limits.others
     checks = []
     for name in LATENCIES:
         before, after = (_p95_ms(part, name) for part in (first, last))
@@ -201,19 +202,35 @@ def _drift(rows: Sequence[Row], limits: Limits) -> list[Check]:
         passed: bool | None = after <= allowed
         if np.isnan(before + after):
             passed, words = None, "not measured in the first or the last tenth"
-        checks.append(_unless(busy and passed is not None, loads, Check(name, passed, words)))
+        checks.append(_unless(busy and passed is not None, shares, Check(name, passed, words)))
     node, key = RATE
     before, after = (_median(part, lambda row: row["nodes"][node][key]) for part in (first, last))
     words = f"{before:.1f} Hz in the first tenth, {after:.1f} Hz in the last"
     rate = Check(f"{node}: {key[:-5]}", after >= limits.rate_ratio * before, words)
-    return [*checks, _unless(busy, loads, rate)]
+    return [*checks, _unless(busy, shares, rate)]
 
 
-def _unless(busy: bool, loads: Sequence[float], check: Check) -> Check:
+def _unless(busy: bool, shares: Sequence[float], check: Check) -> Check:
     if not busy:
         return check
-    words = f"{check.words}, but the machine was too busy: load {loads[0]:.1f} and {loads[1]:.1f}"
+    had = " and ".join(f"{share:.0%}" for share in shares)
+    words = f"{check.words}, but other programs had {had} of the processor's time"
     return Check(check.name, None, words)
+
+
+def _others(rows: Sequence[Row]) -> list[float]:
+    """The share of all cores' time that other programs had between each row and the next."""
+    return [
+        max(after["busy_s"] - before["busy_s"] - _used_s(before, after), 0.0)
+        / max(before["cores"] * (after["t_s"] - before["t_s"]), 1e-9)
+        for before, after in pairwise(rows)
+    ] or [0.0]
+
+
+def _used_s(before: Row, after: Row) -> float:
+    """Processor time of the soak's processes from one row to another."""
+    then, now = before["processes"], after["processes"]
+    return float(sum(now[n]["cpu_s"] - then[n]["cpu_s"] for n in now if n in then))
 
 
 def _median(rows: Sequence[Row], value: Callable[[Row], float]) -> float:
@@ -270,7 +287,8 @@ def _did(rows: Sequence[Row]) -> str:
         f"{last['t_s'] / 60:.1f} min on the clock, {last['sim_s'] / 60:.1f} simulated, "
         f"{last['driven_m']:.0f} m driven, {last['mission']['round']} rounds, {reached} goals "
         f"reached, {failed} failed; memory: {memory.get('places', 0):.0f} places, "
-        f"{last['memory_mb']:.1f} MB; load {_median(rows, lambda row: row['load']):.1f}"
+        f"{last['memory_mb']:.1f} MB; other programs had "
+        f"{np.median(_others(rows)):.0%} of the processor"
     )
 
 
@@ -285,7 +303,7 @@ def verdict(checks: Sequence[Check]) -> Table:
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
-    """Four panels over time: memory, handles, latency beside load, goals and places."""
+    """Four panels over time: memory, handles, latency beside other programs, goals and places."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")
@@ -322,10 +340,11 @@ def _draw_latency(axes: Any, rows: Sequence[Row], minutes: list[float]) -> None:
         values = [row["latency_ms"].get(name, {}).get("p95", np.nan) for row in rows]
         axes.plot(minutes, values, ".", markersize=3, label=name.partition(": ")[2])
     axes.set(title="latency, 95th percentile of each sample, ms", ylim=(0, None))
-    load = axes.twinx()
-    load.plot(minutes, [row["load"] for row in rows], color="0.7", linewidth=1)
-    load.set_ylabel("load of the machine (grey)", color="0.5")
-    load.set_ylim(0, None)
+    others = axes.twinx()
+    shares = [100 * share for share in _others(rows)]
+    others.plot(minutes[1:], shares[: len(minutes) - 1], color="0.7", linewidth=1)
+    others.set_ylabel("other programs, % of the processor (grey)", color="0.5")
+    others.set_ylim(0, 100)
     axes.legend(fontsize=8, loc="upper left")
 
 
