@@ -36,8 +36,8 @@ class Limits:
 
     A process may gain `rss_mb` however short it runs (an allocator settles in steps), and
     `rss_mb_per_h` for ever: a step of a short run must not pass for a leak, nor a leak of a long
-    run for a step. Latency and rate are compared only where the machine had time for the soak: other
-    programs at most `others` of its cores' time in both tenths.
+    run for a step. Latency and rate are compared only where the machine had time for the soak: in
+    both tenths other programs took at most `others` of its cores' time.
     """
 
     rss_mb: float = 8.0
