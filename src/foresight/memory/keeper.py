@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from foresight.memory.guide import Aim, Guide
-from foresight.memory.localiser import RAD_M, Localiser, Where
+from foresight.memory.localiser import Localiser, Where
 from foresight.memory.mapper import Mapper
+from foresight.memory.offsets import RAD_M
 from foresight.memory.places import Encode, Places
 from foresight.memory.records import PlacesError, Pose, checked_name, compose, inverse
 from foresight.memory.routes import Route

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foresight.memory.offsets import RAD_M, Offsets, length
 from foresight.memory.places import Places
 from foresight.memory.records import Pose, compose, inverse
 from foresight.planning.world_model import Compared
 
-RAD_M = 0.5  # a turn of 1 rad sets views as far apart as this many metres
 NEAR = 0.8  # as far off as this, in such metres, a place counts as here
-_SPREAD = 0.35  # of views that are taken for the same place, in such metres
+_SPREAD = 0.2  # of views that are taken for the same place, in such metres
 _FLOOR = 1e-3  # likelihood of a view from a place that it does not look like
 _SIMILAR = 16  # places that look most alike are always considered
 _KEPT = 32  # most probable places that are carried on
@@ -22,12 +22,6 @@ _STEP = 0.4  # moved so far, in such metres, the robot is as likely at a neighbo
 _MOVED = 0.02  # less is rest: what is seen then is no new evidence
 _ANYWHERE, _CARRIED = 2e-3, 0.3  # probability of having been set down elsewhere: usual, surprised
 _SURPRISED = 1.0
-_VIEW_M, _DRIFT, _STRAY = (
-    0.3,
-    0.06,
-    0.1,
-)  # error of a view; of odometry per metre, turns counted in;
-# and what is left of a likelihood that they contradict
 _BETTER = 1.5  # another place must be so much likelier to be told
 _LOST_AFTER = 3  # views that the told place cannot explain
 
@@ -58,13 +52,7 @@ class Where:
 
 def apart(compared: Compared) -> np.ndarray:
     """(K,) how far views are apart, in metres, turns counted in; infinite where unrelated."""
-    return np.where(compared.close > 0.5, _length(compared.displacement), np.inf)
-
-
-def _length(displacement: np.ndarray) -> np.ndarray:
-    """(K, 3) x m, y m, yaw rad -> (K,) metres, turns counted in."""
-    x, y, yaw = displacement.T
-    return np.hypot(x, y) + RAD_M * np.abs(yaw)
+    return np.where(compared.close > 0.5, length(compared.displacement), np.inf)
 
 
 class Localiser:
@@ -72,8 +60,9 @@ class Localiser:
 
     As the robot moves it flows to places that ways lead to; at rest it stays. Each view is compared
     with the places believed in, their neighbours, and those that look most alike: how they lie, and
-    whether that can be told. A little of it always restarts from what looks alike, much of it after
-    a surprise: so a robot that was carried elsewhere finds itself again.
+    whether that can be told; `Offsets` sets that against the views before. A little of the belief
+    always restarts from what looks alike, much of it after a surprise: so a robot that was carried
+    elsewhere finds itself again.
     """
 
     def __init__(
@@ -88,8 +77,7 @@ class Localiser:
         self._told: int | None = None
         self._unexplained = 0
         self._last: Pose | None = None
-        self._driven = 0.0  # metres, turns counted in
-        self._passed: dict[int, tuple[float, Pose]] = {}
+        self._offsets = Offsets()
 
     def update(self, latent: np.ndarray, odometry: Pose, surprise: float = 0.0) -> Where | None:
         """Take in a view: latent (D,), taken at a pose of odometry; surprise of the belief.
@@ -104,7 +92,9 @@ class Localiser:
         prior = self._flow(moved, similar, surprise)
         ids = np.fromiter(prior, np.uint32, len(prior))
         compared = self._relation(np.repeat(latent[None], len(ids), 0), self._places.latents(ids))
-        seen = _likelihood(compared) * self._agreement(ids, compared, odometry)
+        fused, agreement = self._offsets.fuse(ids, compared, odometry, moved)
+        compared = replace(compared, displacement=fused)
+        seen = _likelihood(compared) * agreement
         fresh = moved > _MOVED or self._unexplained >= _LOST_AFTER or not self._belief
         chance = np.fromiter(prior.values(), float, len(ids)) * seen ** (1.0 if fresh else 0.05)
         chance /= chance.sum()
@@ -112,20 +102,9 @@ class Localiser:
         self._belief = {int(ids[k]): float(chance[k]) for k in kept}
         return self._tell(ids, chance, compared, moved)
 
-    def passed(self, place: int, pose: Pose) -> None:
-        """By odometry a place lies at this pose; the more is driven, the less that tells."""
-        self._passed[place] = self._driven, pose
-
-    def by_odometry(self, place: int, odometry: Pose) -> tuple[Pose, float] | None:
-        """How a place lies from the robot, and the usual error of that in metres; None if it was
-        not passed since odometry began."""
-        if place not in self._passed:
-            return None
-        then, pose = self._passed[place]
-        return compose(inverse(odometry), pose), _VIEW_M + _DRIFT * (self._driven - then)
-
-    def learn(self, place: int) -> None:
+    def learn(self, place: int, odometry: Pose) -> None:
         """The robot stands at a place that was just added."""
+        self._offsets.stand_at(place, odometry)
         self._belief = {known: 0.1 * chance for known, chance in self._belief.items()}
         self._belief[place] = 0.9
         self._told = place
@@ -136,9 +115,7 @@ class Localiser:
         if last is None:
             return math.inf
         x, y, yaw = compose(inverse(last), odometry)
-        moved = math.hypot(x, y) + RAD_M * abs(yaw)
-        self._driven += moved
-        return moved
+        return math.hypot(x, y) + RAD_M * abs(yaw)
 
     def _flow(self, moved: float, similar: np.ndarray, surprise: float) -> dict[int, float]:
         """The belief after moving, by place."""
@@ -159,18 +136,6 @@ class Localiser:
         for place in similar.tolist():
             flown[place] = flown.get(place, 0.0) + anywhere / len(similar)
         return flown
-
-    def _agreement(self, ids: np.ndarray, compared: Compared, odometry: Pose) -> np.ndarray:
-        """(K,) how well odometry agrees with how each place seems to lie."""
-        found = np.ones(len(ids))
-        for k, place in enumerate(ids.tolist()):
-            expected = self.by_odometry(place, odometry)
-            if expected is not None:
-                (x, y, _), error_m = expected
-                dx, dy, _ = compared.displacement[k]
-                gap = math.hypot(x - dx, y - dy) / error_m
-                found[k] = _STRAY + (1 - _STRAY) * math.exp(-0.5 * gap**2)
-        return found
 
     def _tell(self, ids: np.ndarray, chance: np.ndarray, compared: Compared, moved: float) -> Where:
         away = apart(compared)
@@ -202,5 +167,5 @@ class Localiser:
 
 def _likelihood(compared: Compared) -> np.ndarray:
     """(K,) of the view, if the robot is at each place."""
-    away = _length(compared.displacement)
+    away = length(compared.displacement)
     return np.maximum(compared.close * np.exp(-0.5 * (away / _SPREAD) ** 2), _FLOOR)

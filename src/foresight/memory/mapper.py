@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from foresight.memory.localiser import NEAR, RAD_M, Localiser, Where
+from foresight.memory.localiser import NEAR, Localiser, Where
+from foresight.memory.offsets import RAD_M
 from foresight.memory.places import Places
 from foresight.memory.records import Pose, compose, inverse
 from foresight.planning.world_model import Compared
@@ -15,6 +16,7 @@ from foresight.planning.world_model import Compared
 SPACING = 0.35  # metres, turns counted in: no known place as near as this, and one is added
 _SURE = 0.6  # confidence from which a place is told for certain
 _WAY_M, _WAY_S = 1.2, 6.0  # ways are inferred between places as near as this
+_PASSED_M, _DRIFT = 0.3, 0.06  # error of a place that was passed: at once, and more per metre
 _AGREE_M = 0.5  # how far a view and odometry may differ for a way to be inferred
 _MUTUAL_M, _MUTUAL_RAD = 0.3, 0.3  # how far views from both sides may differ for that
 _LIKELY = 0.02  # probability of such a place
@@ -33,6 +35,9 @@ class Mapper:
     ) -> None:
         self._places, self._localiser, self._relation = places, localiser, relation
         self._last: tuple[int, float, Pose] | None = None  # place, when, pose of odometry
+        self._driven = 0.0  # metres, turns counted in
+        self._at: Pose | None = None
+        self._passed: dict[int, tuple[float, Pose]] = {}  # metres driven then, pose of odometry
 
     def observe(
         self,
@@ -54,21 +59,27 @@ class Mapper:
         Returns:
             the place that was added, if one was.
         """
+        self._drive(odometry)
         if anew or where is None or where.apart.min(initial=math.inf) > SPACING:
             place = self._places.add(latent, picture, odometry, now)
             self._connect(stamp_s, place, odometry, now)
             if where is not None:
                 self._infer(place, odometry, where, now)
-            self._localiser.learn(place)
-            self._localiser.passed(place, odometry)
+            self._localiser.learn(place, odometry)
+            self._passed[place] = self._driven, odometry
             return place
         sure = where.confidence > _SURE and math.hypot(*where.offset[:2]) < NEAR
         if sure and (self._last is None or self._last[0] != where.place):
             here = compose(odometry, where.offset)
             self._connect(stamp_s, where.place, here, now)
             self._places.visit(where.place, here, now)
-            self._localiser.passed(where.place, here)
+            self._passed[where.place] = self._driven, here
         return None
+
+    def _drive(self, odometry: Pose) -> None:
+        x, y, yaw = compose(inverse(self._at or odometry), odometry)
+        self._driven += math.hypot(x, y) + RAD_M * abs(yaw)
+        self._at = odometry
 
     def _connect(self, stamp_s: float, place: int, pose: Pose, now: float | None) -> None:
         """It drove from the last place to this one."""
@@ -102,15 +113,22 @@ class Mapper:
         """How a place lies, if that is certain: by odometry over a short way, or by views that
         agree from both sides with each other and with the belief, which knows what came before."""
         seen, related = _pose(there.displacement[k]), there.close[k] > 0.5
-        expected = self._localiser.by_odometry(other, odometry)
-        if expected is not None and expected[1] < _AGREE_M:
-            offset = expected[0]
+        offset = self._by_odometry(other, odometry)
+        if offset is not None:
             agree = math.dist(seen[:2], offset[:2]) < _AGREE_M
             return None if related and not agree else offset
         x, y, yaw = compose(seen, _pose(back.displacement[k]))
         mutual = math.hypot(x, y) < _MUTUAL_M and abs(yaw) < _MUTUAL_RAD
         sure = related and back.close[k] > 0.5 and mutual and chance > _LIKELY
         return seen if sure else None
+
+    def _by_odometry(self, place: int, odometry: Pose) -> Pose | None:
+        """How a place lies, if it was passed so shortly ago that odometry tells."""
+        if place not in self._passed:
+            return None
+        then, pose = self._passed[place]
+        tells = _PASSED_M + _DRIFT * (self._driven - then) < _AGREE_M
+        return compose(inverse(odometry), pose) if tells else None
 
     def _connect_both(
         self, a: int, b: int, offset: Pose, to: float, back: float, now: float | None
