@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from typer.testing import CliRunner
 
 from foresight.cli import app
 from foresight.sim import soak_record
-from foresight.sim.soak import processes
+from foresight.sim.soak import busy_s, processes
 from foresight.sim.soak_record import Row, judge, slope_mb_per_h
 
 NODES = ("launch", "sim", "planning", "memory")
@@ -235,6 +236,21 @@ def test_a_damaged_line_is_named(tmp_path: Path) -> None:
     file = write(tmp_path, record()[:3], end="nonsense\n{}\n")
     with pytest.raises(ValueError, match="line 4: damaged"):
         soak_record.load(file)
+
+
+def test_a_record_of_an_older_version_is_refused(tmp_path: Path) -> None:
+    def older(row: Row, _hours: float) -> None:
+        del row["busy_s"]
+
+    with pytest.raises(ValueError, match="older version"):
+        soak_record.load(write(tmp_path, record(older)))
+
+
+def test_work_of_any_program_keeps_the_machine_busy() -> None:
+    before_s, until_s = busy_s(), time.process_time() + 0.3
+    while time.process_time() < until_s:
+        pass
+    assert busy_s() - before_s > 0.2
 
 
 def run(folder: Path) -> Any:

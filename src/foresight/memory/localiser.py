@@ -34,7 +34,7 @@ class Where:
         place: the most probable one. confidence: that the robot is near it, 0 to 1.
         offset: `place` seen from the robot (x m, y m, yaw rad).
         ids (K,): places considered; probability (K,) that each is where the robot is.
-        compared: how each lies from the robot, by the views; B = K.
+        compared: each with the present view, and how it lies by all views so far; B = K.
     """
 
     place: int
@@ -89,7 +89,12 @@ class Localiser:
             return None
         moved = self._moved(odometry)
         similar = self._places.nearest(latent, _SIMILAR)[0]
-        prior = self._flow(moved, similar, surprise)
+        lost = surprise > _SURPRISED or self._unexplained >= _LOST_AFTER
+        if lost:
+            self._offsets.forget()
+        prior = self._flow(moved, similar, lost)
+        if not prior:  # all wait to be encoded anew
+            return None
         ids = np.fromiter(prior, np.uint32, len(prior))
         compared = self._relation(np.repeat(latent[None], len(ids), 0), self._places.latents(ids))
         fused, agreement = self._offsets.fuse(ids, compared, odometry, moved)
@@ -101,6 +106,11 @@ class Localiser:
         kept = np.argsort(-chance)[:_KEPT]
         self._belief = {int(ids[k]): float(chance[k]) for k in kept}
         return self._tell(ids, chance, compared, moved)
+
+    @property
+    def driven_m(self) -> float:
+        """Since odometry began, turns counted in."""
+        return self._offsets.driven_m
 
     def learn(self, place: int, odometry: Pose) -> None:
         """The robot stands at a place that was just added."""
@@ -117,7 +127,7 @@ class Localiser:
         x, y, yaw = compose(inverse(last), odometry)
         return math.hypot(x, y) + RAD_M * abs(yaw)
 
-    def _flow(self, moved: float, similar: np.ndarray, surprise: float) -> dict[int, float]:
+    def _flow(self, moved: float, similar: np.ndarray, lost: bool) -> dict[int, float]:
         """The belief after moving, by place."""
         flown: dict[int, float] = {}
         leave = 0.5 * (1 - math.exp(-moved / _STEP))
@@ -129,7 +139,6 @@ class Localiser:
             flown[place] = flown.get(place, 0.0) + chance * (1 - leave if around else 1.0)
             for neighbour in around:
                 flown[neighbour] = flown.get(neighbour, 0.0) + chance * leave / len(around)
-        lost = surprise > _SURPRISED or self._unexplained >= _LOST_AFTER
         anywhere = (_CARRIED if lost else _ANYWHERE) if flown else 1.0
         total = sum(flown.values()) or 1.0
         flown = {place: (1 - anywhere) * chance / total for place, chance in flown.items()}

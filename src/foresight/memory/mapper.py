@@ -16,7 +16,7 @@ from foresight.planning.world_model import Compared
 SPACING = 0.35  # metres, turns counted in: no known place as near as this, and one is added
 _SURE = 0.6  # confidence from which a place is told for certain
 _WAY_M, _WAY_S = 1.2, 6.0  # ways are inferred between places as near as this
-_PASSED_M, _DRIFT = 0.3, 0.06  # error of a place that was passed: at once, and more per metre
+_LATELY_M = 3.3  # driven since a place was passed, turns counted in, so that odometry still tells
 _AGREE_M = 0.5  # how far a view and odometry may differ for a way to be inferred
 _MUTUAL_M, _MUTUAL_RAD = 0.3, 0.3  # how far views from both sides may differ for that
 _LIKELY = 0.02  # probability of such a place
@@ -35,8 +35,6 @@ class Mapper:
     ) -> None:
         self._places, self._localiser, self._relation = places, localiser, relation
         self._last: tuple[int, float, Pose] | None = None  # place, when, pose of odometry
-        self._driven = 0.0  # metres, turns counted in
-        self._at: Pose | None = None
         self._passed: dict[int, tuple[float, Pose]] = {}  # metres driven then, pose of odometry
 
     def observe(
@@ -59,27 +57,21 @@ class Mapper:
         Returns:
             the place that was added, if one was.
         """
-        self._drive(odometry)
         if anew or where is None or where.apart.min(initial=math.inf) > SPACING:
             place = self._places.add(latent, picture, odometry, now)
             self._connect(stamp_s, place, odometry, now)
             if where is not None:
                 self._infer(place, odometry, where, now)
             self._localiser.learn(place, odometry)
-            self._passed[place] = self._driven, odometry
+            self._passed[place] = self._localiser.driven_m, odometry
             return place
         sure = where.confidence > _SURE and math.hypot(*where.offset[:2]) < NEAR
         if sure and (self._last is None or self._last[0] != where.place):
             here = compose(odometry, where.offset)
             self._connect(stamp_s, where.place, here, now)
             self._places.visit(where.place, here, now)
-            self._passed[where.place] = self._driven, here
+            self._passed[where.place] = self._localiser.driven_m, here
         return None
-
-    def _drive(self, odometry: Pose) -> None:
-        x, y, yaw = compose(inverse(self._at or odometry), odometry)
-        self._driven += math.hypot(x, y) + RAD_M * abs(yaw)
-        self._at = odometry
 
     def _connect(self, stamp_s: float, place: int, pose: Pose, now: float | None) -> None:
         """It drove from the last place to this one."""
@@ -123,12 +115,12 @@ class Mapper:
         return seen if sure else None
 
     def _by_odometry(self, place: int, odometry: Pose) -> Pose | None:
-        """How a place lies, if it was passed so shortly ago that odometry tells."""
+        """How a place lies, if it was passed lately."""
         if place not in self._passed:
             return None
         then, pose = self._passed[place]
-        tells = _PASSED_M + _DRIFT * (self._driven - then) < _AGREE_M
-        return compose(inverse(odometry), pose) if tells else None
+        lately = self._localiser.driven_m - then < _LATELY_M
+        return compose(inverse(odometry), pose) if lately else None
 
     def _connect_both(
         self, a: int, b: int, offset: Pose, to: float, back: float, now: float | None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -76,7 +77,7 @@ def soak(
             now_s = time.monotonic()
             began_s = began_s or now_s
             row = {"t_s": round(now_s - began_s, 2), "minutes": minutes, "unix_s": time.time()}
-            row |= {"busy_s": round(_busy_s(), 2), "cores": psutil.cpu_count() or 1}
+            row |= {"busy_s": round(busy_s(), 2), "cores": len(os.sched_getaffinity(0))}
             row |= {"memory_mb": _size_mb(results / MEMORY)}
             row |= heard | {"processes": processes(root)}
             record.write(json.dumps(row) + "\n")
@@ -136,10 +137,12 @@ def processes(root: psutil.Process) -> dict[str, dict[str, float]]:
     return figures
 
 
-def _busy_s() -> float:
-    """Of all cores together since the machine was started; guests' time is in the user's."""
-    times = psutil.cpu_times()
-    return float(sum(times) - times.idle - times.iowait - times.guest - times.guest_nice)
+def busy_s() -> float:
+    """Of all cores that the soak may use together, since the machine was started."""
+    usable = os.sched_getaffinity(0)
+    times = [core for k, core in enumerate(psutil.cpu_times(percpu=True)) if k in usable]
+    # guests' time is in the user's already
+    return float(sum(sum(t) - t.idle - t.iowait - t.guest - t.guest_nice for t in times))
 
 
 def _size_mb(file: Path) -> float:

@@ -74,6 +74,8 @@ def load(file: Path) -> list[Row]:
                 raise ValueError(
                     f"{file}, line {number}: damaged ({error}); delete the line"
                 ) from None
+    if any("busy_s" not in row for row in rows):
+        raise ValueError(f"{file} was written by an older version: run the soak again")
     if not rows:
         raise ValueError(f"{file} holds no sample: let the robot patrol for longer")
     return rows
