@@ -101,6 +101,20 @@ def test_who_listens_gets_the_view_that_was_encoded(
     assert bytes(view.data) == bytes((51, 102, 204)) * (60 * 80)
 
 
+def test_a_camera_that_nobody_started_is_told(bench: Bench, perception: Any) -> None:
+    problems = bench.collect(DiagnosticArray, "diagnostics")
+    told = "no image has come on /image for"
+    bench.wait_for(lambda: any(told in a.status[0].message for a in problems))
+    assert "nobody publishes it" in problems[-1].status[0].message
+
+
+def test_a_camera_that_is_silent_is_told(bench: Bench, perception: Any, drivers: Drivers) -> None:
+    drivers.drive(perception)
+    drivers.look()
+    bench.wait_for(lambda: drivers.observations)
+    bench.wait_for(lambda: drivers.told("although a driver is connected"))
+
+
 def test_a_short_contact_is_told_once(bench: Bench, perception: Any, drivers: Drivers) -> None:
     for pressed in (True, False):
         drivers.bumper.publish(Bool(data=pressed))

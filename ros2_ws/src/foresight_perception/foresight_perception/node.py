@@ -27,6 +27,9 @@ from foresight_perception.body import Body, BodyError
 CLOCK_TOLERANCE_S = 0.1
 """How far an image's stamp may lie ahead of this node's clock."""
 
+SILENCE_S = 2.0
+"""A camera that sends nothing for so long is told of; no camera is as slow."""
+
 
 @dataclass(frozen=True)
 class Parameters:
@@ -82,11 +85,15 @@ class PerceptionNode(ForesightNode[Parameters]):
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         self.listen(Bool, "bumper", lambda m: self._body.bumper(m.data), qos_profile_sensor_data)
         if self.values.image_transport == "raw":
-            self.listen(Image, "image", self._on_image, qos_profile_sensor_data)
+            self._topic = "image"
+            self.listen(Image, self._topic, self._on_image, qos_profile_sensor_data)
         else:
-            self.listen(
-                CompressedImage, "image/compressed", self._on_compressed, qos_profile_sensor_data
-            )
+            self._topic = "image/compressed"
+            self.listen(CompressedImage, self._topic, self._on_compressed, qos_profile_sensor_data)
+        self.every(1.0, self._look_for_camera)
+
+    def activate(self) -> None:
+        self._image_came_s = time.monotonic()
 
     def _on_camera_info(self, info: CameraInfo) -> None:
         try:
@@ -101,6 +108,17 @@ class PerceptionNode(ForesightNode[Parameters]):
         except BodyError as error:
             self.health.problem("odom", str(error))
 
+    def _look_for_camera(self) -> None:
+        silent_s = time.monotonic() - self._image_came_s
+        if silent_s < SILENCE_S:
+            return
+        topic = self.resolve_topic_name(self._topic)
+        if self.count_publishers(topic):
+            why = "although a driver is connected: look into its log, and start it again"
+        else:
+            why = "for nobody publishes it: start the camera's driver, or remap the topic"
+        self.health.problem("camera", f"no image has come on {topic} for {silent_s:.0f} s, {why}")
+
     def _on_image(self, message: Image) -> None:
         self._perceive(
             message.header,
@@ -114,6 +132,7 @@ class PerceptionNode(ForesightNode[Parameters]):
 
     def _perceive(self, header: Header, decode: Callable[[], Rgb]) -> None:
         stamp_s = seconds(header.stamp)
+        self._image_came_s = time.monotonic()
         self.health.event("images")
         if not self._is_timely(stamp_s):
             self.health.count("images dropped: stamp")
