@@ -82,11 +82,12 @@ class Way:
     def __init__(self, publisher: Any) -> None:
         self.change: Change | None = None
         self.altered_s = math.inf
-        self.sent_s = -math.inf
+        self.came_s = self.sent_s = -math.inf
         self._publisher = publisher
 
     def pass_on(self, message: Any) -> None:
         """Publish what is left of a message."""
+        self.came_s = time.monotonic()
         if self.change is not None:
             message = self.change(message)
             self.altered_s = min(self.altered_s, time.monotonic())
@@ -175,7 +176,10 @@ class Rig:
                 self.call("startup")
             return self._is_fast()
 
-        self.bench.wait_for(fast, timeout_s)
+        try:
+            self.bench.wait_for(fast, timeout_s)
+        except AssertionError:
+            raise AssertionError(f"not at full speed in {timeout_s} s: {self._seen()}") from None
 
     def call(self, service: str) -> None:
         """Have the manager take the stack up (startup) or down (shutdown)."""
@@ -206,6 +210,16 @@ class Rig:
             ),
             None,
         )
+
+    def _seen(self) -> str:
+        """How long ago each topic was heard and passed on, and what was told last, for failures."""
+        now_s = time.monotonic()
+        ways = ", ".join(
+            f"{topic} {now_s - way.came_s:.1f}/{now_s - way.sent_s:.1f}"
+            for topic, way in self.ways.items()
+        )
+        told = [f"{now_s - s:.1f} s ago {words}" for s, words in self.reports[-5:]]
+        return f"{self.system}; came/sent s ago: {ways}; told: {told}"
 
     @property
     def stamp_s(self) -> float:
