@@ -103,7 +103,7 @@ def test_who_listens_gets_the_view_that_was_encoded(
 
 def test_a_camera_that_nobody_started_is_told(bench: Bench, perception: Any) -> None:
     problems = bench.collect(DiagnosticArray, "diagnostics")
-    told = "no image has come on /image for"
+    told = "no image comes on /image,"
     bench.wait_for(lambda: any(told in a.status[0].message for a in problems))
     assert "nobody publishes it" in problems[-1].status[0].message
 

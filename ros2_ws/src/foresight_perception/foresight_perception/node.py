@@ -109,15 +109,14 @@ class PerceptionNode(ForesightNode[Parameters]):
             self.health.problem("odom", str(error))
 
     def _look_for_camera(self) -> None:
-        silent_s = time.monotonic() - self._image_came_s
-        if silent_s < SILENCE_S:
+        if time.monotonic() - self._image_came_s < SILENCE_S:
             return
         topic = self.resolve_topic_name(self._topic)
         if self.count_publishers(topic):
             why = "although a driver is connected: look into its log, and start it again"
         else:
             why = "for nobody publishes it: start the camera's driver, or remap the topic"
-        self.health.problem("camera", f"no image has come on {topic} for {silent_s:.0f} s, {why}")
+        self.health.problem("camera", f"no image comes on {topic}, {why}")
 
     def _on_image(self, message: Image) -> None:
         self._perceive(
