@@ -331,6 +331,8 @@ class ForesightNode(LifecycleNode, Generic[P]):
         service.callback = answer
 
     def _beat(self) -> None:
+        if self.leaving:  # a manager that is told to end too must not take this for a fault
+            return
         beat = Heartbeat(
             node=self.get_fully_qualified_name(),
             lifecycle_state=self.lifecycle_state,
