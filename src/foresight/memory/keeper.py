@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from foresight.memory.guide import Aim, Guide
 from foresight.memory.localiser import Localiser, Where
 from foresight.memory.mapper import Mapper
-from foresight.memory.offsets import RAD_M
+from foresight.memory.offsets import length
 from foresight.memory.places import Encode, Places
 from foresight.memory.records import PlacesError, Pose, checked_name, compose, inverse
 from foresight.memory.routes import Route
@@ -109,8 +108,7 @@ class Keeper:
         if here is None or self._added is None or self._view is None:
             return None
         place, then = self._added
-        x, y, yaw = compose(inverse(then.odometry), self._view.odometry)
-        still = math.hypot(x, y) + RAD_M * abs(yaw) < STILL_M
+        still = length(compose(inverse(then.odometry), self._view.odometry)) < STILL_M
         return place if still and here.place == place else None
 
     def _described(self, place: int, confidence: float) -> Here:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from foresight.memory.offsets import RAD_M, Offsets, length
+from foresight.memory.offsets import Offsets, length
 from foresight.memory.places import Places
 from foresight.memory.records import Pose, compose, inverse
 from foresight.planning.world_model import Compared
@@ -124,8 +124,7 @@ class Localiser:
         last, self._last = self._last, odometry
         if last is None:
             return math.inf
-        x, y, yaw = compose(inverse(last), odometry)
-        return math.hypot(x, y) + RAD_M * abs(yaw)
+        return float(length(compose(inverse(last), odometry)))
 
     def _flow(self, moved: float, similar: np.ndarray, lost: bool) -> dict[int, float]:
         """The belief after moving, by place."""

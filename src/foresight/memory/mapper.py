@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from foresight.memory.localiser import NEAR, Localiser, Where
-from foresight.memory.offsets import RAD_M
+from foresight.memory.offsets import length
 from foresight.memory.places import Places
 from foresight.memory.records import Pose, compose, inverse
 from foresight.planning.world_model import Compared
@@ -80,8 +80,7 @@ class Mapper:
             return
         before, then_s, there = last
         way = compose(inverse(there), pose)
-        long = math.hypot(*way[:2]) + RAD_M * abs(way[2])
-        if before != place and 0 < stamp_s - then_s < _PAUSE_S and long < _LONGEST:
+        if before != place and 0 < stamp_s - then_s < _PAUSE_S and length(way) < _LONGEST:
             self._places.connect(before, place, stamp_s - then_s, way, traversed=True, now=now)
             a, b = self._places.latents([before]), self._places.latents([place])
             to, back = self._relation(a, b), self._relation(b, a)

@@ -82,9 +82,9 @@ def _noise(away: np.ndarray) -> np.ndarray:
     return (_SEEN_M + _SEEN * away) ** 2
 
 
-def length(displacement: np.ndarray) -> np.ndarray:
-    """(K, 3) x m, y m, yaw rad -> (K,) metres, turns counted in."""
-    x, y, yaw = displacement.T
+def length(displacement: np.ndarray | Pose) -> np.ndarray:
+    """(K, 3) or (3,) x m, y m, yaw rad -> (K,) or () metres, turns counted in."""
+    x, y, yaw = np.asarray(displacement).T
     return np.hypot(x, y) + RAD_M * np.abs(yaw)
 
 
