@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from launch import LaunchDescription
 
 _DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
+_MIDDLEWARE = "FASTRTPS_DEFAULT_PROFILES_FILE"
 _FAULT = re.compile(r"^foresight launch: |\[(?:ERROR|FATAL)\]")  # of a launch's output
 _STOP_S = 20.0  # for a launch to bring everything down, before it is killed
 # launch configurations that every launch file has without declaring them
@@ -56,16 +57,21 @@ def find_workspace() -> Path:
 def launch_environment() -> dict[str, str]:
     """Return this process's environment with the workspace sourced on top of it.
 
-    ROS_AUTOMATIC_DISCOVERY_RANGE becomes LOCALHOST unless it is set: nothing leaves the machine.
+    Unless they are set, ROS_AUTOMATIC_DISCOVERY_RANGE becomes LOCALHOST: nothing leaves the
+    machine; and FASTRTPS_DEFAULT_PROFILES_FILE the checkout's config/fastdds.xml.
     Raises WorkspaceError if the workspace is not built or its setup.bash fails.
     """
-    setup = find_workspace() / "install" / "setup.bash"
+    workspace = find_workspace()
+    setup = workspace / "install" / "setup.bash"
     command = ["bash", "-c", 'source "$1" >&2 && env -0', "bash", str(setup)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise WorkspaceError(f"{setup} failed: {result.stderr.strip() or 'no message'}")
     entries = (entry.partition("=") for entry in result.stdout.split("\0") if entry)
-    return {_DISCOVERY: "LOCALHOST"} | {name: value for name, _, value in entries}
+    defaults = {_DISCOVERY: "LOCALHOST"}
+    if (profile := workspace.parent / "config" / "fastdds.xml").is_file():
+        defaults[_MIDDLEWARE] = str(profile)
+    return defaults | {name: value for name, _, value in entries}
 
 
 def own_domain() -> str:

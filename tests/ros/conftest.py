@@ -13,9 +13,9 @@ import domain_coordinator
 import pytest
 from harness import Bench
 
-os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-
 ROOT = Path(__file__).parents[2]
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
 # Beginning elsewhere in each process finds a free one sooner.
 _candidates = itertools.count(os.getpid())
 

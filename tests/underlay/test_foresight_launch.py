@@ -177,9 +177,11 @@ def test_ctrl_c_while_it_loads_is_clean(bare_environment, tmp_path):
 
 def test_the_environment_holds_the_workspace(monkeypatch):
     monkeypatch.delenv("ROS_AUTOMATIC_DISCOVERY_RANGE", raising=False)
+    monkeypatch.delenv("FASTRTPS_DEFAULT_PROFILES_FILE", raising=False)
     environment = launch_environment()
     assert "foresight_interfaces" in environment["AMENT_PREFIX_PATH"]
     assert environment["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
+    assert Path(environment["FASTRTPS_DEFAULT_PROFILES_FILE"]).is_file()
     assert environment["HOME"] == os.environ["HOME"]
 
 
