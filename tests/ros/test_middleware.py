@@ -14,4 +14,4 @@ def test_the_memory_that_pictures_are_passed_in_holds_several(bench: Bench) -> N
     segments = re.findall(
         r"^(\w+)-(\w+) .*/fastrtps_[0-9a-f]{16}$", Path("/proc/self/maps").read_text(), re.MULTILINE
     )
-    assert max(int(end, 16) - int(begin, 16) for begin, end in segments) > 8 * PICTURE
+    assert max(int(end, 16) - int(begin, 16) for begin, end in segments) > 4 * PICTURE
