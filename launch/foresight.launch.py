@@ -6,7 +6,12 @@ from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetLaunchConfiguration
+from launch.actions import (
+    DeclareLaunchArgument,
+    OpaqueFunction,
+    SetLaunchConfiguration,
+    Shutdown,
+)
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
@@ -116,20 +121,24 @@ def _processes(context: LaunchContext) -> list[Action]:
         left_out = [] if remembers else ["--without", "memory"]
         stack = partial(_process, "foresight_bringup", "stack", keystore, left_out)
         return [managed, *secured(keystore, ["stack"]), _kept_alive(stack)]
+    unwatched = Shutdown(reason="the lifecycle manager ended, and nobody watched the nodes")
     processes = [
-        _kept_alive(partial(_process, package, n, keystore, [], name=n))
+        _kept_alive(
+            partial(_process, package, n, keystore, [], name=n),
+            [unwatched] if n == "lifecycle_manager" else [],
+        )
         for n, package in nodes.items()
     ]
     return [managed, *secured(keystore, list(nodes)), *processes]
 
 
-def _kept_alive(make: Callable[[], Node]) -> Action:
-    """A process, started again when it ends if `use_respawn` says so."""
+def _kept_alive(make: Callable[..., Node], at_last: Sequence[Action] = ()) -> Action:
+    """A process, started again when it ends if `use_respawn` says so; then `at_last`."""
 
     def start(context: LaunchContext) -> list[Action]:
         if LaunchConfiguration("use_respawn").perform(context) == "true":
-            return respawning(make, context, BackOff())
-        return [SetLaunchConfiguration("respawned", "false"), make()]
+            return respawning(make, context, BackOff(), at_last)
+        return [SetLaunchConfiguration("respawned", "false"), make(on_exit=list(at_last))]
 
     return OpaqueFunction(function=start)
 

@@ -414,6 +414,42 @@ def test_after_a_bump_it_backs_off_turns_away_and_drives_by_plan_again() -> None
     assert turned_rad == pytest.approx(0.6, abs=0.1)
 
 
+def backing_off() -> Bench:
+    """After a bump, the bumper free again."""
+    bench = Bench()
+    bench.drive(0.4, 0.0)
+    bench.controller.on_bumper(bench.now_s, True)
+    while bench.tick().reason is not Reason.BACKING_OFF:
+        bench.plan(0.4, 0.0)
+    bench.controller.on_bumper(bench.now_s, False)
+    bench.plan(0.4, 0.0)
+    assert bench.tick().reason is Reason.BACKING_OFF
+    return bench
+
+
+def test_a_fault_ends_the_way_out_of_a_bump() -> None:
+    bench = backing_off()
+    bench.odometry = None
+    assert bench.run(1.0).at_rest
+    bench.odometry = (0.0, 0.0)
+    bench.plan(0.4, 0.0)
+    assert bench.tick().reason is Reason.FOLLOWING_PLAN
+
+
+@pytest.mark.parametrize("anew", ["activated", "reset"])
+def test_the_way_out_of_a_bump_is_not_gone_on_with(anew: str) -> None:
+    bench = backing_off()
+    if anew == "activated":
+        bench.controller.deactivate()
+        bench.controller.activate()
+    else:
+        bench.controller.emergency_stop(True)
+        bench.controller.emergency_stop(False)
+        assert bench.controller.reset_emergency_stop()
+    bench.plan(0.4, 0.0)
+    assert bench.tick().reason is Reason.FOLLOWING_PLAN
+
+
 def test_emergency_stop_latches_until_released_and_reset() -> None:
     bench = Bench()
     bench.drive()
@@ -494,6 +530,19 @@ def test_closed_path_is_refused_and_says_so() -> None:
     assert command.at_rest
     assert command.reason is Reason.PATH_CLOSED
     assert command.state is State.STOPPED
+
+
+@pytest.mark.parametrize("rate_hz", [20, 200, 1000])
+def test_an_old_scan_is_carried_on_by_odometry_of_any_rate(rate_hz: int) -> None:
+    controller = SafetyController(PROFILE)
+    controller.activate()
+    age_s, speed, left_m = 0.45, 0.5, 0.10
+    wall_m = left_m + age_s * speed + RADIUS_M + 0.01
+    for number in range(rate_hz + 1):
+        controller.on_odometry(number / rate_hz, speed, 0.0)
+    controller.on_scan(1.0 - age_s, facing_wall(wall_m), 0.0, 2.0 * math.pi / BEAMS)
+    controller.on_plan(1.0, Plan(1.0, 0.3, np.tile([speed, 0.0], (8, 1))))
+    assert controller.step(1.0, 1.0).detail == "free for 0.10 m"
 
 
 def test_turning_and_backing_away_are_free_before_a_wall() -> None:

@@ -29,7 +29,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.time import Time
 from sensor_msgs.msg import LaserScan
-from std_msgs.msg import Bool
+from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
 from foresight.robot import RobotProfile
@@ -55,6 +55,7 @@ class Robot:
         self.odom: float | None = 0.0
         self.scan: float | None = math.inf
         self.picture_age_s = 0.0
+        self.blind_m = 0.05
         self.commands: list[tuple[float, float, float]] = []
         peer = bench.peer
         peer.create_subscription(kind, "cmd_vel", self._on_command, 100)
@@ -79,7 +80,7 @@ class Robot:
 
     def _send_scan(self) -> None:
         if self.scan is not None:
-            message = LaserScan(angle_increment=0.1, range_min=0.05, range_max=6.0)
+            message = LaserScan(angle_increment=0.1, range_min=self.blind_m, range_max=6.0)
             message.header.stamp = self.bench.now()
             message.ranges = floats(np.full(63, self.scan))
             self.scans.publish(message)
@@ -279,6 +280,43 @@ def test_emergency_stop_outlasts_a_new_configuration(robot: Robot, bench: Bench)
     bench.wait_for(lambda: robot.told(Status.EMERGENCY, "emergency stop"))
     bench.spin(0.5)
     assert robot.commands[-1][1:] == (0.0, 0.0)
+
+
+def test_a_latched_emergency_stop_is_heard_by_a_node_that_starts_after_it(bench: Bench) -> None:
+    button = bench.peer.create_publisher(Bool, "emergency_stop", LATCHED)
+    button.publish(Bool(data=True))
+    robot = Robot(bench)
+    bench.bring_up(ActuationNode, robot=str(HOMEBOT))
+    bench.wait_for(lambda: robot.told(Status.EMERGENCY, "emergency stop"))
+    refused = call(bench, bench.peer.create_client(Trigger, "reset_emergency_stop"))
+    assert not refused.success and "release it first" in refused.message
+
+
+def test_a_bump_is_heard_while_the_node_is_not_active(bench: Bench) -> None:
+    bumper = bench.peer.create_publisher(Bool, "bumper", 10)
+    node = bench.start(ActuationNode, robot=str(HOMEBOT))
+    bench.wait_for(lambda: bumper.get_subscription_count() > 0)
+    bumper.publish(Bool(data=True))
+    bench.spin(0.3)
+    robot = Robot(bench)
+    robot.plan = (LINEAR, 0.0)
+    assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
+    bench.wait_for(lambda: robot.told(Status.STOPPED, "bumper pressed"))
+    assert max(command[1] for command in robot.commands) == 0.0
+
+
+def test_a_button_of_another_type_is_told(bench: Bench, outside: Bench) -> None:
+    outside.peer.create_publisher(String, "emergency_stop", 10)
+    node = bench.start(ActuationNode, robot=str(HOMEBOT))
+    bench.wait_for(lambda: any("type of /emergency_stop" in p for p in node.health._problems))
+
+
+def test_a_scanner_that_is_blind_beside_the_robot_is_told(
+    robot: Robot, bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    robot.blind_m = 0.4
+    bench.wait_for(lambda: "the scan shows nothing nearer than 0.40 m" in capfd.readouterr().err)
 
 
 def call(bench: Bench, client: Any) -> Trigger.Response:

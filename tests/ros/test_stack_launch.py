@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import launch_pytest
 import pytest
 from harness import Bench
 from launch import LaunchDescription, LaunchService
-from launch.actions import IncludeLaunchDescription
+from launch.actions import (
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+    TimerAction,
+)
+from launch.event_handlers import OnProcessStart
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch_pytest.actions import ReadyToTest
 from rcl_interfaces.srv import GetParameters
@@ -106,6 +115,33 @@ def test_an_altered_bundle_keeps_everything_down(peer: Bench) -> None:
     states: list[String] = peer.collect(String, "system_state", LATCHED)
     peer.wait_for(lambda: states and states[-1].data == "failed", BRING_UP_S)
     assert "active" not in [state.data for state in states]
+
+
+def test_without_respawn_a_dead_manager_ends_the_launch(
+    domain: int, passthrough: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pids: dict[str, int] = {}
+
+    def note(event: Any, _context: Any) -> None:
+        pids[event.process_name.rsplit("-", 1)[0]] = event.pid
+
+    def kill(_context: Any) -> None:
+        os.kill(pids["lifecycle_manager"], signal.SIGKILL)
+
+    service = LaunchService()
+    service.include_launch_description(
+        LaunchDescription(
+            [
+                RegisterEventHandler(OnProcessStart(on_start=note)),
+                stack(bundle=passthrough, memory_file=tmp_path / "places.db"),
+                TimerAction(period=3.0, actions=[OpaqueFunction(function=kill)]),
+            ]
+        )
+    )
+    service.run()
+    captured = capfd.readouterr()
+    assert "the lifecycle manager ended" in captured.out + captured.err
+    assert len(pids) == 6
 
 
 def test_a_missing_parameter_file_ends_the_launch(

@@ -203,8 +203,7 @@ class SafetyController:
         self._odometry_s = self._odometry_bad_s = -math.inf
         self._scan_s = self._scan_bad_s = -math.inf
         self._points = np.zeros((0, 2))
-        self._way = _Way()
-        self._recovery = _Recovery()
+        self._way = _Way(self._settings.scan_timeout_s)
 
     # ---- inputs -------------------------------------------------------------------------
 
@@ -327,7 +326,7 @@ class SafetyController:
             # Every age and the way driven would be wrong: begin again.
             self._odometry_s = self._scan_s = -math.inf
             self._odometry_bad_s = self._scan_bad_s = -math.inf
-            self._way, self._recovery = _Way(), _Recovery()
+            self._way = _Way(self._settings.scan_timeout_s)
             self._refuse_plans(Reason.CLOCK_JUMPED)
         if elapsed_s > self._driver_timeout_s:
             self._limiter.reset()  # the driver has stopped the robot meanwhile: on from rest
@@ -348,6 +347,7 @@ class SafetyController:
             return _Wish(Reason.DEACTIVATED if self._was_active else Reason.NOT_ACTIVE)
         fault = self._sensor_fault(steady_s)
         if fault is not None:
+            self._recovery = _Recovery()
             return fault
         planned = self._planned(steady_s, ros_s)
         wish = self._recovered(planned, steady_s)
@@ -393,6 +393,7 @@ class SafetyController:
         self._inbox: list[_Arrived] = []
         self._plans: list[_Arrived] = []  # the one being executed, then those yet to start
         self._plan_fault: Reason | None = None
+        self._recovery = _Recovery()
 
     def _refuse_plans(self, fault: Reason) -> None:
         self._forget_plans()
@@ -607,11 +608,15 @@ def free_distance(
 
 
 class _Way:
-    """The way driven in the last second by dead reckoning, to carry old points to the present."""
+    """The way driven of late by dead reckoning, to carry old points to the present.
+
+    Poses are kept for `lasting_s` at least, however fast they come.
+    """
 
     _KEPT = 64
 
-    def __init__(self) -> None:
+    def __init__(self, lasting_s: float) -> None:
+        self._spacing_s = 2.0 * lasting_s / self._KEPT
         self._times: deque[float] = deque(maxlen=self._KEPT)
         self._poses: deque[_Pose] = deque(maxlen=self._KEPT)
         self._speeds = (0.0, 0.0)
@@ -620,7 +625,11 @@ class _Way:
         """Note the speeds at a time; one that is no later than the last is left out."""
         if self._times and steady_s <= self._times[-1]:
             return
-        self._poses.append(self.pose_at(steady_s))
+        pose = self.pose_at(steady_s)
+        if len(self._times) > 1 and self._times[-1] - self._times[-2] < self._spacing_s:
+            self._times.pop()
+            self._poses.pop()
+        self._poses.append(pose)
         self._times.append(steady_s)
         self._speeds = (linear, angular)
 

@@ -9,7 +9,8 @@ import numpy as np
 from builtin_interfaces.msg import Time
 from geometry_msgs.msg import Twist, TwistStamped
 from nav_msgs.msg import Odometry
-from rclpy.qos import qos_profile_sensor_data
+from rclpy.clock import Clock, ClockType
+from rclpy.qos import DurabilityPolicy, qos_profile_sensor_data
 from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
@@ -30,6 +31,7 @@ from foresight_node import ForesightNode, parameter, run
 from foresight_node.messages import LATCHED, LATEST, seconds, to_stamp
 
 EXECUTED_INTERVAL_S = 0.1
+BUTTON_PERIOD_S = 0.2
 LEAST_TICK_S = 0.002
 """A new plan is acted on at once, unless the last command was sent less than this ago."""
 STATUS_PERIOD_S = 1.0
@@ -75,9 +77,14 @@ class ActuationNode(ForesightNode[Parameters]):
     def __init__(self, **options: object) -> None:
         super().__init__("actuation", Parameters, **options)
         self._controller: SafetyController | None = None
-        self._stop_pressed = self._stop_latched = False
         # Heard in every state of the lifecycle, and kept over a new configuration.
-        self.create_subscription(Bool, "emergency_stop", self._on_emergency_stop, 10)
+        self._stop_pressed = self._stop_latched = self._bumper_pressed = False
+        self.listen(Bool, "emergency_stop", self._on_emergency_stop, 10, always=True)
+        self.listen(Bool, "bumper", self._on_bumper, qos_profile_sensor_data, always=True)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self._button_timer = self.create_timer(
+            BUTTON_PERIOD_S, self._look_for_latched_button, clock=steady
+        )
         self.create_service(Trigger, "reset_emergency_stop", self._on_reset)
 
     def configure(self) -> None:
@@ -86,6 +93,7 @@ class ActuationNode(ForesightNode[Parameters]):
         self._stamped = {"profile": profile.stamped_cmd_vel, "true": True, "false": False}[
             values.stamped
         ]
+        self._edge_m = profile.footprint_radius_m + values.obstacle_margin_m
         self._controller = controller = SafetyController(
             profile,
             SafetySettings(
@@ -99,6 +107,7 @@ class ActuationNode(ForesightNode[Parameters]):
         )
         controller.emergency_stop(self._stop_latched)
         controller.emergency_stop(self._stop_pressed)
+        controller.on_bumper(time.monotonic(), self._bumper_pressed)
         self._told: tuple[State, str] | None = None
         self._told_s = self._entered_s = 0.0
         self._image_stamp_s: float | None = None
@@ -113,7 +122,6 @@ class ActuationNode(ForesightNode[Parameters]):
         self.health.count("plans dropped: refused", 0)
         self.listen(PlanMessage, "plan", self._on_plan, LATEST, lost="plans dropped: node busy")
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
-        self.listen(Bool, "bumper", self._on_bumper, qos_profile_sensor_data)
         if values.use_scan:
             self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
         self._ticked_s = 0.0
@@ -170,9 +178,27 @@ class ActuationNode(ForesightNode[Parameters]):
             message.range_min,
         )
         self._note("scan", fault)
+        if message.range_min > self._edge_m:
+            self.get_logger().warning(
+                f"the scan shows nothing nearer than {message.range_min:.2f} m, but the robot and "
+                f"its margin reach to {self._edge_m:.2f} m: what stands between is not seen",
+                once=True,
+            )
 
     def _on_bumper(self, message: Bool) -> None:
-        self._the_controller.on_bumper(time.monotonic(), message.data)
+        self._bumper_pressed = message.data
+        if self._controller is not None:
+            self._controller.on_bumper(time.monotonic(), message.data)
+
+    def _look_for_latched_button(self) -> None:
+        """What a button said before this process began, where it is latched.
+
+        Only then is there a subscription for it: others would be told that it does not fit theirs.
+        """
+        ends = self.get_publishers_info_by_topic(self.resolve_topic_name("emergency_stop"))
+        if any(end.qos_profile.durability == DurabilityPolicy.TRANSIENT_LOCAL for end in ends):
+            self.create_subscription(Bool, "emergency_stop", self._on_emergency_stop, LATCHED)
+            self._button_timer.cancel()
 
     def _on_emergency_stop(self, message: Bool) -> None:
         self._stop_pressed = message.data

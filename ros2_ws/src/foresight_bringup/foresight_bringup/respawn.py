@@ -7,7 +7,7 @@ process with the same words as the first time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from launch import LaunchContext
@@ -49,7 +49,10 @@ class BackOff:
 
 
 def respawning(
-    make: Callable[[], ExecuteProcess], context: LaunchContext, back_off: BackOff
+    make: Callable[[], ExecuteProcess],
+    context: LaunchContext,
+    back_off: BackOff,
+    at_last: Sequence[Action] = (),
 ) -> list[Action]:
     """A process that is started again whenever it ends, until the launch does.
 
@@ -58,6 +61,7 @@ def respawning(
             start false.
         context: whose other configurations hold for each start, whatever is launched besides.
         back_off: when.
+        at_last: what follows when that is given up.
     """
     context.launch_configurations["respawned"] = "false"
     settings = context.launch_configurations | {"respawned": "true"}
@@ -65,7 +69,7 @@ def respawning(
     def start() -> list[Action]:
         process, began_s = make(), time.monotonic()
 
-        def on_exit(event: ProcessExited, now: LaunchContext) -> Action | None:
+        def on_exit(event: ProcessExited, now: LaunchContext) -> Action | list[Action] | None:
             if now.is_shutdown:
                 return None
             lived_s = time.monotonic() - began_s
@@ -76,7 +80,7 @@ def respawning(
                     f"{ended}, for the {back_off.ends}th time in a row; it is not started again: "
                     f"see above why, mend it and launch anew"
                 )
-                return None
+                return list(at_last)
             log.warning(f"{ended}; starting it again in {delay_s:g} s")
             anew = [
                 OpaqueFunction(function=lambda later: later.launch_configurations.update(settings)),

@@ -109,6 +109,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         publisher = self.create_lifecycle_publisher(kind, topic, mine, event_callbacks=events)
         name = publisher.topic_name
         self._ends[name, kind] = lambda: self.get_subscriptions_info_by_topic(name)
+        self._releases.append(lambda: self._ends.pop((name, kind), None))
         self._releases.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
@@ -119,8 +120,11 @@ class ForesightNode(LifecycleNode, Generic[P]):
         callback: Callable[[Any], None],
         qos: QoSProfile | int,
         lost: str = "",
+        *,
+        always: bool = False,
     ) -> None:
-        """A subscription whose callback is called only while the node is active.
+        """A subscription whose callback is called only while the node is active, or `always`: then
+        it is one for the whole life of the node.
 
         On a topic that has one publisher, `lost` names the count of messages that were sent while
         the node was active and never came.
@@ -131,7 +135,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
 
         def when_active(message: Any, info: Mapping[str, Any]) -> None:
             missing = sequence.missing_before(info["publication_sequence_number"])
-            if self.active:
+            if self.active or always:
                 if lost and missing:
                     self.health.count(lost, missing)
                 callback(message)
@@ -148,7 +152,9 @@ class ForesightNode(LifecycleNode, Generic[P]):
         )
         name = subscription.topic_name
         self._ends[name, kind] = lambda: self.get_publishers_info_by_topic(name)
-        self._releases.append(lambda: self.destroy_subscription(subscription))
+        if not always:
+            self._releases.append(lambda: self._ends.pop((name, kind), None))
+            self._releases.append(lambda: self.destroy_subscription(subscription))
 
     def every(
         self,
@@ -267,7 +273,6 @@ class ForesightNode(LifecycleNode, Generic[P]):
             self._say("clean up", error)
         while self._releases:
             self._releases.pop()()
-        self._ends.clear()
 
     def _say(self, verb: str, error: Exception) -> None:
         text = f"cannot {verb}: {error}"
