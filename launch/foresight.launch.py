@@ -8,6 +8,7 @@ from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import (
     DeclareLaunchArgument,
+    LogInfo,
     OpaqueFunction,
     SetLaunchConfiguration,
     Shutdown,
@@ -121,11 +122,12 @@ def _processes(context: LaunchContext) -> list[Action]:
         left_out = [] if remembers else ["--without", "memory"]
         stack = partial(_process, "foresight_bringup", "stack", keystore, left_out)
         return [managed, *secured(keystore, ["stack"]), _kept_alive(stack)]
-    unwatched = Shutdown(reason="the lifecycle manager ended, and nobody watched the nodes")
+    why = "the lifecycle manager ended, and nobody watches the nodes: all end"
+    unwatched = [LogInfo(msg=why), Shutdown(reason=why)]
     processes = [
         _kept_alive(
             partial(_process, package, n, keystore, [], name=n),
-            [unwatched] if n == "lifecycle_manager" else [],
+            unwatched if n == "lifecycle_manager" else [],
         )
         for n, package in nodes.items()
     ]

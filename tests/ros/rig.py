@@ -179,7 +179,7 @@ class Rig:
         try:
             self.bench.wait_for(fast, timeout_s)
         except AssertionError:
-            raise AssertionError(f"not at full speed in {timeout_s} s: {self._seen()}") from None
+            raise AssertionError(f"not at full speed in {timeout_s} s: {self.seen()}") from None
 
     def call(self, service: str) -> None:
         """Have the manager take the stack up (startup) or down (shutdown)."""
@@ -211,7 +211,7 @@ class Rig:
             None,
         )
 
-    def _seen(self) -> str:
+    def seen(self) -> str:
         """How long ago each topic was heard and passed on, and what was told last, for failures."""
         now_s = time.monotonic()
         ways = ", ".join(

@@ -64,8 +64,8 @@ RESTART_S = 5.0
 BRING_UP_S = 60.0
 TOLD_S = 30.0
 """Longest wait for the reason: some come only when a process is back."""
-JERK_MPS = 2 * PROFILE.limits.linear_accel_mps2 * 0.1
-"""Twice what a step may add that comes late: a command may have been lost on the way."""
+JERK_MPS = PROFILE.limits.linear_accel_mps2 * 0.1
+"""What a step may add that comes late."""
 WATCH_S = 2.0
 """A fault at which the robot drives on is watched for so long."""
 
@@ -704,6 +704,7 @@ def _drives_on(rig: Rig, fault: Fault) -> dict[str, Any]:
         rig.bench.spin(WATCH_S)
         told_s, words = _told(rig, fault, began_s)
         speeds = [truth.linear for truth in rig.truth if truth.said_s > began_s]
+    assert speeds, f"the simulator was not heard of for {WATCH_S} s: {rig.seen()}"
     mean = sum(speeds) / len(speeds) / PROFILE.limits.linear_max_mps
     assert mean > 0.5, f"it drove on with {mean:.0%} of the highest speed"
     healed_s = time.monotonic()
@@ -741,8 +742,12 @@ def _told(rig: Rig, fault: Fault, began_s: float) -> tuple[float, str]:
 
 
 def _sets_off_gently(rig: Rig, rested_s: float) -> None:
-    """From rest no command is faster than the one before by more than a late step may use."""
-    before = 0.0
-    for linear in (abs(speed) for said_s, speed in rig.commands if said_s > rested_s):
-        assert linear - before <= JERK_MPS, f"it jerked from {before:.2f} to {linear:.2f} m/s"
-        before = linear
+    """From rest no command is faster than the one before by more than a late step may use, and
+    the time between the two: those between may have been lost on the way."""
+    before, before_s = 0.0, rested_s
+    for said_s, speed in rig.commands:
+        if said_s > rested_s:
+            faster, gap_s = abs(speed) - before, said_s - before_s
+            allowed = JERK_MPS + PROFILE.limits.linear_accel_mps2 * gap_s
+            assert faster <= allowed, f"faster by {faster:.2f} m/s {gap_s:.3f} s after the last"
+            before, before_s = abs(speed), said_s
