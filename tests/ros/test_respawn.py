@@ -10,6 +10,7 @@ import pytest
 from launch import LaunchDescription, LaunchService
 from launch.actions import (
     ExecuteProcess,
+    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     SetLaunchConfiguration,
@@ -62,7 +63,9 @@ class Launched:
                     RegisterEventHandler(OnProcessStart(on_start=note)),
                     SetLaunchConfiguration("word", "first"),
                     OpaqueFunction(
-                        function=lambda context: respawning(self._make, context, self.back_off)
+                        function=lambda context: respawning(
+                            self._make, context, self.back_off, [LogInfo(msg="what comes at last")]
+                        )
                     ),
                     # as the arguments of another launch file that is included later do
                     SetLaunchConfiguration("word", "other"),
@@ -84,6 +87,7 @@ def test_it_is_started_with_what_held_at_first_later_and_later_and_then_given_up
     told = capfd.readouterr()
     text = told.out + told.err
     assert "for the 4th time in a row; it is not started again" in text
+    assert text.count("what comes at last") == 1
     assert "ended with code 3" in text and "starting it again in 0.8 s" in text
 
 
