@@ -188,9 +188,10 @@ def test_a_recorded_episode(tmp_path: Path) -> None:
     file = tmp_path / "0.h5"
     save_episode(file, circle(0), "homebot", "a test")
     data = file.read_bytes()
-    damaged = _CUTS.map(lambda cuts: _cut(data, cuts)) | st.binary(max_size=64)
     read = _written(tmp_path / "damaged.h5", load_episode)
-    _bombard(damaged, read, DatasetError)
+    # Megabytes each: hypothesis would keep them, so it is given the cuts alone.
+    _bombard(_CUTS, lambda cuts: read(_cut(data, cuts)), DatasetError)
+    _bombard(st.binary(max_size=64), read, DatasetError)
 
 
 @pytest.mark.parametrize("suffix", (".mcap", ".db3"))

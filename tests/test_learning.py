@@ -122,6 +122,17 @@ def test_arrays_that_no_robot_records_are_refused(
         load_episode(file)
 
 
+def test_numbers_that_no_machine_has_are_refused(tmp_path: Path) -> None:
+    (file,) = saved(tmp_path, [straight()])
+    strange = h5py.h5t.IEEE_F32LE.copy()
+    strange.set_ebias(31)
+    with h5py.File(file, "r+") as content:
+        del content["command"]
+        h5py.h5d.create(content.id, b"command", strange, h5py.h5s.create_simple((60, 2)))
+    with pytest.raises(DatasetError, match=r"0\.h5: damaged"):
+        load_episode(file)
+
+
 def test_few_bytes_cannot_stand_for_many(tmp_path: Path) -> None:
     """A file of a few kB that unpacks to a gigabyte, and one that points into another."""
     files = saved(tmp_path, [straight(), straight()])

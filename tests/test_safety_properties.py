@@ -217,7 +217,8 @@ class World:
         )
         self.check_limits(command)
         self.check_rest(command)
-        self.before, self.nan_clock, self.jumped = command, "", False
+        self.before, self.nan_clock = command, ""
+        self.jumped = nan == "steady clock"  # the step after it may use the time that it did not
         return command
 
     def check_limits(self, command: Command) -> None:

@@ -80,7 +80,9 @@ def load_episode(path: Path) -> Episode:
                     f"{path}: period_s is {period_s}, expected {PERIOD_S}; record at that period"
                 )
             arrays = {name: _read(path, file, name) for name in _SHAPES}
-    except (OSError, KeyError, RuntimeError) as error:
+    except DatasetError:
+        raise
+    except Exception as error:  # h5py documents none of those that damage brings about
         raise DatasetError(f"{path}: damaged ({error}); {_AGAIN}") from error
     if len({len(array) for array in arrays.values()}) != 1:
         raise DatasetError(f"{path}: its arrays differ in length; {_AGAIN}")
