@@ -70,7 +70,14 @@ WATCH_S = 2.0
 """A fault at which the robot drives on is watched for so long."""
 
 INJECTION, BAD_MESSAGE, LAST_PLAN = "the fault", "the first bad message", "the last plan"
-CLOCK = ("the clock jumped", "it ended", "plan refused", "no fresh odometry", "no fresh plan")
+CLOCK = (
+    "the clock jumped",
+    "it ended",
+    "plan refused",
+    "no fresh odometry",
+    "no fresh scan",
+    "no fresh plan",
+)
 """What is noticed first after a jump goes by the order in which messages come."""
 BY_ITSELF, WHEN_HEALED = "by itself", "when it has passed"
 RESPAWNED, AFTER_RESET = "when it is started again", "after a reset by a person"
