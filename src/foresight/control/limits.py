@@ -7,6 +7,7 @@ import math
 from foresight.robot import Limits
 
 _LEAST_STEP_S = 1e-6  # below it the arithmetic overflows, and nothing can have changed
+_ROUNDING = 1e-12  # m/s or rad/s: less is none, or a stop would end in a trace of motion
 
 
 class VelocityLimiter:
@@ -102,4 +103,6 @@ def _approach(
         return target, accel
     # Steps of uneven length may leave a trace of overshoot: the limit itself still holds.
     limited = _clamp(velocity + accel * dt, *within)
+    if abs(limited) < _ROUNDING:
+        limited = 0.0
     return limited, (limited - velocity) / dt
