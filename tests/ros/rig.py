@@ -102,7 +102,8 @@ class Rig:
     Attributes:
         ways: by topic, what may be altered: those of `TAPPED`, and "plan".
         piloting: whether plans are sent.
-        truth: the last minutes; `commands`: likewise, when they were sent (steady clock) and m/s.
+        truth: the last minutes; `commands`: likewise, when they were sent (steady clock), m/s, and
+            the publisher's count of them.
         reports: what was told, and when (steady clock).
     """
 
@@ -111,7 +112,7 @@ class Rig:
         self.limits = limits
         self.piloting = True
         self.truth: list[Truth] = []
-        self.commands: list[tuple[float, float]] = []
+        self.commands: list[tuple[float, float, int]] = []
         self.reports: list[tuple[float, str]] = []
         self.system = ""
         self._pose = START
@@ -244,7 +245,8 @@ class Rig:
         del self.truth[:-4000]
 
     def _on_command(self, message: Twist, info: Info) -> None:
-        self.commands.append((said_s(info), message.linear.x))
+        number = info["publication_sequence_number"]
+        self.commands.append((said_s(info), message.linear.x, number))
         del self.commands[:-4000]
 
     def _on_status(self, message: Status, info: Info) -> None:
