@@ -161,7 +161,7 @@ install_system_packages() {
 make_venv() {
   begin "Virtual environment"
   local identity
-  identity="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $ros $root"
+  identity="$("$python" -c 'import sys; print(sys.version, sys.base_prefix)') $ros $root noted"
   if done_before venv "$identity"; then
     end "present"
     return
@@ -173,6 +173,9 @@ make_venv() {
   [ "$ros" = wheels ] || options=(--system-site-packages)
   run "$state/venv.log" "$python" -m venv "${options[@]}" "$venv"
   [ "$ros" != wheels ] || write_prefix_hook
+  # by this `foresight` finds the workspace from any shell
+  mkdir -p "$venv/share/foresight"
+  printf '%s\n' "$workspace" >"$venv/share/foresight/workspace"
   mark_done venv "$identity"
 }
 
@@ -237,7 +240,8 @@ pip_install() {
   local pip=(env -u PYTHONPATH "$venv/bin/python" -m pip --disable-pip-version-check)
   # both ONNX Runtimes install the same module: the one not wanted goes first
   "${pip[@]}" uninstall --yes --quiet "$2"
-  "${pip[@]}" install --constraint "$state/constraints.txt" setuptools
+  # setuptools leans on `packaging`, and the system's may be too old for it
+  "${pip[@]}" install --constraint "$state/constraints.txt" setuptools packaging
   "${pip[@]}" install --constraint "$state/constraints.txt" --no-build-isolation \
     --editable "${root}[$1]"
   [ "$ros" != wheels ] || repair_cmake_targets
@@ -272,7 +276,7 @@ workspace_digest() {
   [ "$ros" != wheels ] || folders+=(underlay)
   {
     grep -E '^(ros-|numpy|empy|setuptools|colcon-)' "$state/constraints.txt"
-    find "${folders[@]}" -name __pycache__ -prune -o -type f -print | LC_ALL=C sort
+    find -L "${folders[@]}" -name __pycache__ -prune -o -type f -print | LC_ALL=C sort
     find "${folders[@]}" -type f \( ! -name '*.py' -o -name setup.py \) ! -path '*/__pycache__/*' \
       -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
   } | sha256sum | cut -d' ' -f1

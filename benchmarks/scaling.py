@@ -25,11 +25,11 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
-from foresight.bench.matmul import cpu_rate
+from foresight.apps.bench.matmul import cpu_rate
 from foresight.bundle.manifest import ActionSpec, PlannerSpec
-from foresight.dynamics.networks import LATENT, PairNetwork, Predictor, WorldModel
-from foresight.learning import export
-from foresight.planning.optimiser import Optimiser
+from foresight.solvers.icem import ICEM
+from foresight.training import export
+from foresight.world_model.networks import LATENT, PairNetwork, Predictor, WorldModel
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "plan-scaling.png"
 SHIPPED = PlannerSpec()
@@ -110,7 +110,7 @@ def exported(size: Size) -> Planner:
         options.log_severity_level = 3
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        Optimiser(model, action, spec).eval()(*inputs)
+        ICEM(model, action, spec).eval()(*inputs)
     names = [entry.name for entry in session.get_inputs()]
     feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
     return Planner(session, feed, counter.get_total_flops() / 1e6)

@@ -106,7 +106,7 @@ def generate_launch_description() -> LaunchDescription:
                 | {"memory_file": [LaunchConfiguration("results"), f"/{MEMORY}"]},
             ),
             Node(
-                package="foresight_sim",
+                package="foresight_demo",
                 executable="demo_client",
                 name="demo_client",
                 namespace=LaunchConfiguration("namespace"),

@@ -71,7 +71,7 @@ def generate_launch_description() -> LaunchDescription:
                 pictures=[LaunchConfiguration("results"), "/pictures"],
             ),
             Node(
-                package="foresight_sim",
+                package="foresight_demo",
                 executable="soak_watch",
                 name="soak_watch",
                 output="screen",

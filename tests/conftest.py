@@ -35,7 +35,7 @@ def homebot() -> Path:
 def driven(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small data set: three robots that drove in circles and saw noise."""
     from drives import circle
-    from foresight.learning.dataset import save_episode
+    from foresight.data.dataset import save_episode
 
     folder = tmp_path_factory.mktemp("driven")
     for seed in range(3):
@@ -51,7 +51,7 @@ def trained(driven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from foresight.learning.train import load_trained, save_trained, train
+    from foresight.training.train import load_trained, save_trained, train
 
     folder = tmp_path_factory.mktemp("trained")
     train(driven, folder, None, steps=2, distance_steps=4, seed=0)
@@ -68,8 +68,8 @@ def trained(driven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of `trained`, with planners that search little."""
     from foresight.bundle.manifest import ActionSpec, ImageSpec, PlannerSpec
-    from foresight.learning.export import export_bundle
-    from foresight.learning.train import load_trained
+    from foresight.training.export import export_bundle
+    from foresight.training.train import load_trained
 
     folder = tmp_path_factory.mktemp("bundles") / "exported"
     small = PlannerSpec(samples=16, proposals=8, iterations=3, horizon=4, elites=4, kept=2)

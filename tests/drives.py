@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foresight.learning.dataset import PERIOD_S, Episode
+from foresight.data.dataset import PERIOD_S, Episode
 
 
 def circle(seed: int, frames: int = 200) -> Episode:

@@ -15,11 +15,11 @@ from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, W
 from rosbags.typesys import Stores, get_typestore
 from typer.testing import CliRunner, Result
 
-from foresight.cli import app
-from foresight.learning import bags
-from foresight.learning.bags import Resampler, Tally
-from foresight.learning.dataset import Episode, load_episode
-from foresight.robot import RobotProfile
+from foresight.apps.cli import app
+from foresight.bodies.profile import RobotProfile
+from foresight.data import bags
+from foresight.data.bags import Resampler, Tally
+from foresight.data.dataset import Episode, load_episode
 
 STORE = get_typestore(Stores.ROS2_JAZZY)
 T0_NS = 1_700_000_000_000_000_000
@@ -246,8 +246,8 @@ def test_a_drive_comes_out_as_it_went_in(
 def test_imported_drives_make_training_windows(
     import_bag: Callable[..., Result], tmp_path: Path
 ) -> None:
-    from foresight.learning.dataset import episode_files
-    from foresight.learning.windows import Drives
+    from foresight.data.dataset import episode_files
+    from foresight.data.windows import Drives
 
     assert import_bag(commanded(drive()).write(tmp_path / "kitchen")).exit_code == 0
     drives = Drives(episode_files(tmp_path / "data"))

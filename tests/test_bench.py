@@ -20,13 +20,13 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from foresight import bench as benches
-from foresight import bundle
-from foresight.bench import bench, matmul
-from foresight.bench.loop import LoopError, loop, summary
-from foresight.bench.show import tables
-from foresight.bench.usage import Meter, node_name
-from foresight.cli import APARTMENT, app
+from foresight import bundle, resources
+from foresight.apps import bench as benches
+from foresight.apps.bench import bench, matmul
+from foresight.apps.bench.loop import LoopError, loop, summary
+from foresight.apps.bench.show import tables
+from foresight.apps.bench.usage import Meter, node_name
+from foresight.apps.cli import app
 
 GRAPH = {"perception", "world_model", "memory", "planning", "actuation", "lifecycle_manager"}
 BESIDE = {"launch", "sim", "demo_client"}
@@ -80,7 +80,7 @@ def test_a_bundle_that_does_not_tell_its_arithmetic_is_one_sentence(
 
 
 def test_train_counts_every_picture_that_an_update_learns_from() -> None:
-    from foresight.bench.training import train
+    from foresight.apps.bench.training import train
 
     found = train(device="cpu", updates=1)
     windows, pictures = 48, 9 + 2  # of one window, and of one pair of neighbours
@@ -89,8 +89,8 @@ def test_train_counts_every_picture_that_an_update_learns_from() -> None:
 
 
 def test_sim_tells_what_rendering_leaves(exported: Path, homebot: Path) -> None:
-    from foresight.bench.simulation import sim
-    from foresight.robot import RobotProfile
+    from foresight.apps.bench.simulation import sim
+    from foresight.bodies.profile import RobotProfile
 
     before = dict(os.environ)
     found = sim(RobotProfile.load(homebot), rounds=1, frames=3)
@@ -235,7 +235,7 @@ def test_tables_show_parts_threads_and_nodes() -> None:
 @pytest.mark.timeout(300)
 def test_the_loop_is_driven_and_every_node_measured(homebot: Path) -> None:
     told: list[str] = []
-    found = loop(APARTMENT, homebot, limit_ms=10.0, composed=False, say=told.append)
+    found = loop(resources.bundle(), homebot, limit_ms=10.0, composed=False, say=told.append)
     assert set(found["nodes"]) == GRAPH | BESIDE
     assert found["p50_ms"] > found["plan_p50_ms"] > 0, "planning is a part of the way to a command"
     assert found["p95_ms"] >= found["p50_ms"]
@@ -260,7 +260,7 @@ def test_a_graph_that_does_not_come_up_is_one_sentence_with_its_log(
 INTERRUPTED = """
 import sys
 from pathlib import Path
-from foresight.bench.loop import loop
+from foresight.apps.bench.loop import loop
 bundle, robot = map(Path, sys.argv[1:])
 loop(bundle, robot, 10.0, composed=False, say=lambda text: print(text, flush=True))
 """
@@ -268,7 +268,7 @@ loop(bundle, robot, 10.0, composed=False, say=lambda text: print(text, flush=Tru
 
 @pytest.mark.timeout(180)
 def test_ctrl_c_brings_the_graph_down(homebot: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-c", INTERRUPTED, str(APARTMENT), str(homebot)]
+    command = [sys.executable, "-c", INTERRUPTED, str(resources.bundle()), str(homebot)]
     child = subprocess.Popen(
         command,
         env=os.environ | {"TMPDIR": str(tmp_path)},

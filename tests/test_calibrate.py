@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from foresight.bundle.manifest import Calibration, Scale
-from foresight.learning.calibrate import _lasting, _no_lower, _scale, per_minute_threshold
+from foresight.training.calibrate import _lasting, _no_lower, _scale, per_minute_threshold
 
 MINUTE = 600  # frames
 

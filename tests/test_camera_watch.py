@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from foresight.perception.camera_watch import CameraWatch
 from foresight.perception.image import ImageError
-from foresight.perception.watch import CameraWatch
 
 LIMIT_S = 0.5
 MOVING, TURNING, RESTING = (0.3, 0.0), (0.0, 0.5), (0.0, 0.0)

@@ -14,16 +14,17 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from foresight.cli import app
+from foresight.apps.cli import app
+from foresight.bodies.profile import RobotProfile
 from foresight.control.limits import VelocityLimiter
-from foresight.learning.collect import collect
-from foresight.learning.dataset import load_episode
-from foresight.learning.wander import Wanderer, put_down, record, ways_through_gaps
-from foresight.planning.own_map import OwnMap
-from foresight.robot import RobotProfile
-from foresight.sim.apartment import Apartment, free_space
-from foresight.sim.randomise import Variation
-from foresight.sim.robot import Conditions, Noise, Simulator
+from foresight.data.collect import collect
+from foresight.data.dataset import load_episode
+from foresight.data.recording import put_down, record
+from foresight.exploration.collection_policy import CollectionPolicy, ways_through_gaps
+from foresight.exploration.occupancy_grid import OccupancyGrid
+from foresight.worlds.apartments.apartment import Apartment, free_space
+from foresight.worlds.apartments.randomise import Variation
+from foresight.worlds.apartments.simulator import Conditions, Noise, Simulator
 
 HOMEBOT = Path(__file__).parents[1] / "config" / "robots" / "homebot.yaml"
 PROFILE = RobotProfile.load(HOMEBOT)
@@ -45,8 +46,8 @@ def tour() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Five minutes in home 0 on worn wheels: true poses, poses by the own map, bumper."""
     simulator = Simulator(Apartment(0), PROFILE, 3, Noise(wheel_mismatch=0.01, wheel_step=0.05))
     simulator.reset(put_down(simulator.apartment, PROFILE, 3))
-    driver, limiter = Wanderer(PROFILE, 3), VelocityLimiter(PROFILE.limits)
-    own = OwnMap(ANGLES, PROFILE.footprint_radius_m)
+    driver, limiter = CollectionPolicy(PROFILE, 3), VelocityLimiter(PROFILE.limits)
+    own = OccupancyGrid(ANGLES, PROFILE.footprint_radius_m)
     true, believed, bumps = [], [], []
     for _ in range(3000):
         reading, scan = simulator.odometry(), simulator.scan()
@@ -118,7 +119,7 @@ def test_a_closed_room_has_no_gaps() -> None:
 
 
 def test_a_robot_that_was_carried_elsewhere_starts_a_new_map() -> None:
-    own = OwnMap(ANGLES, PROFILE.footprint_radius_m)
+    own = OccupancyGrid(ANGLES, PROFILE.footprint_radius_m)
     near, far = np.full(len(ANGLES), 3.0), np.full(len(ANGLES), 0.8)
     for turn in np.arange(0.0, 6.0, 0.6):
         own.update(near, np.array([0.0, 0.0, turn]), False)
@@ -134,7 +135,7 @@ def test_the_same_seed_drives_and_sees_the_same() -> None:
     def driven() -> list[np.ndarray]:
         simulator = Simulator(Apartment(0), PROFILE, 5)
         simulator.reset(put_down(simulator.apartment, PROFILE, 5))
-        driver, limiter = Wanderer(PROFILE, 5), VelocityLimiter(PROFILE.limits)
+        driver, limiter = CollectionPolicy(PROFILE, 5), VelocityLimiter(PROFILE.limits)
         arrays = record(simulator, driver, limiter, 0.1, 30)
         simulator.close()
         return list(arrays)
@@ -245,7 +246,7 @@ def test_what_was_drawn_is_told_in_the_source(tmp_path: Path) -> None:
 
 def test_ctrl_c_keeps_what_is_finished_and_leaves_nothing_running(tmp_path: Path) -> None:
     script = (
-        "from pathlib import Path; from foresight.learning.collect import collect\n"
+        "from pathlib import Path; from foresight.data.collect import collect\n"
         "if __name__ == '__main__':\n"
         f"    collect(Path({str(tmp_path / 'data')!r}), [0], Path({str(HOMEBOT)!r}), 10**6, 2, 0,"
         " episode_frames=20)\n"

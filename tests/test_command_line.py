@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from foresight import __version__
-from foresight.cli import app
+from foresight import __version__, resources
+from foresight.apps.cli import app
 
 runner = CliRunner()
 
@@ -138,7 +138,7 @@ def test_training_without_data_says_what_to_run(tmp_path: Path) -> None:
 
 
 def test_the_shipped_bundle_is_intact() -> None:
-    shipped = Path(__file__).parents[1] / "models" / "apartment"
+    shipped = resources.bundle()
     assert runner.invoke(app, ["bundle", "verify", str(shipped)]).exit_code == 0
     assert sum(file.stat().st_size for file in shipped.iterdir()) < 12e6
 
@@ -159,7 +159,7 @@ def test_collected_drives_train(homebot: Path, tmp_path: Path) -> None:
     arguments = ["collect", "--out", str(folder), "--frames", "1000", "--workers", "1"]
     result = runner.invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    from foresight.learning.dataset import load_episode
+    from foresight.data.dataset import load_episode
 
     episode = load_episode(next(folder.glob("*.h5")))
     assert len(episode) == 1000

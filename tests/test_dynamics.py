@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from foresight.dynamics.losses import Windows, displacement, world_model_loss
-from foresight.dynamics.networks import LATENT, Encoder, PairNetwork, Predictor, WorldModel
+from foresight.world_model.losses import Windows, displacement, world_model_loss
+from foresight.world_model.networks import LATENT, ConvEncoder, PairNetwork, Predictor, WorldModel
 
 STEPS = 3
 
@@ -57,7 +57,7 @@ def parts_with(latent: Tensor, batch: int) -> dict[str, float]:
 
 
 def test_encoder_maps_camera_bytes_to_latents() -> None:
-    latent = Encoder().eval()(torch.randint(0, 256, (2, 60, 80, 3), dtype=torch.uint8))
+    latent = ConvEncoder().eval()(torch.randint(0, 256, (2, 60, 80, 3), dtype=torch.uint8))
     assert latent.shape == (2, LATENT) and latent.dtype == torch.float32
 
 
@@ -65,12 +65,12 @@ def test_encoder_sees_where_things_are() -> None:
     """The same patch on the left and on the right gives different latents (no global pooling)."""
     image = torch.zeros(2, 60, 80, 3, dtype=torch.uint8)
     image[0, 20:40, 8:24] = image[1, 20:40, 56:72] = 255
-    left, right = Encoder().eval()(image)
+    left, right = ConvEncoder().eval()(image)
     assert (left - right).abs().max() > 1e-3
 
 
 def test_latents_do_not_depend_on_their_neighbours_in_the_batch() -> None:
-    encoder = Encoder().eval()
+    encoder = ConvEncoder().eval()
     image = torch.randint(0, 256, (3, 60, 80, 3), dtype=torch.uint8)
     with torch.no_grad():
         torch.testing.assert_close(encoder(image)[:1], encoder(image[:1]), atol=1e-5, rtol=1e-4)

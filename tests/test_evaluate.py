@@ -21,19 +21,21 @@ from typer.testing import CliRunner
 
 import scripted as stories
 from foresight import bundle
+from foresight.apps.cli import app
+from foresight.bodies.profile import ProfileError, RobotProfile
 from foresight.bundle import BundleError
-from foresight.cli import app
 from foresight.control.safety import Plan
-from foresight.learning import baselines, commission, probes, touring
-from foresight.learning import evaluate as module
-from foresight.learning.driving import Agent, Drive, drive, limit_s
-from foresight.learning.evaluate import evaluate, summary, wilson
-from foresight.learning.scores import auroc
+from foresight.evaluation import baselines, probes
+from foresight.evaluation import goal_suites as module
+from foresight.evaluation import memory_tour as touring
+from foresight.evaluation.driving import Agent, DriveRecord, drive, limit_s
+from foresight.evaluation.goal_suites import evaluate, summary, wilson
 from foresight.planning import Status
-from foresight.robot import ProfileError, RobotProfile
-from foresight.sim.apartment import Apartment
-from foresight.sim.robot import Simulator
-from foresight.sim.tasks import Task, pose_error, sample_tasks
+from foresight.training import commission
+from foresight.training.scores import auroc
+from foresight.worlds.apartments.apartment import Apartment
+from foresight.worlds.apartments.simulator import Simulator
+from foresight.worlds.tasks import Task, pose_error, sample_tasks
 
 HOME = Apartment(0)
 
@@ -72,7 +74,7 @@ def text_of(content: dict[str, Any]) -> str:
 # ----- single drives
 
 
-def agent_drives(folder: Path, simulator: Simulator, task: Task, limit: float) -> Drive:
+def agent_drives(folder: Path, simulator: Simulator, task: Task, limit: float) -> DriveRecord:
     return drive(simulator, task, Agent(bundle.load(folder)), limit)
 
 
@@ -274,7 +276,7 @@ def test_ctrl_c_ends_an_evaluation_at_once(lost: Path) -> None:
     """Sent to the command alone, as a service manager does: no process stays, no traceback."""
     script = (
         "import os, signal, threading, time, multiprocessing as mp\n"
-        "from foresight.cli import app\n"
+        "from foresight.apps.cli import app\n"
         "def stop():\n"
         "    while len(mp.active_children()) < 2: time.sleep(0.1)\n"
         "    time.sleep(0.5)\n"
@@ -414,7 +416,7 @@ def walk(folder: Path, latent: Callable[[np.ndarray, np.ndarray], np.ndarray]) -
 
 def _open_row() -> float:
     """Where the robot can drive from x = 1 m to 2.6 m without turning."""
-    from foresight.sim.apartment import free_space
+    from foresight.worlds.apartments.apartment import free_space
 
     free = free_space(HOME.occupied(), 0.25)
     rows = np.flatnonzero(free[:, 20:53].all(1))

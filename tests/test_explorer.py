@@ -17,18 +17,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from foresight.cli import app
-from foresight.learning.driving import drive
-from foresight.learning.exploration import measure
-from foresight.learning.exploring import Exploring
-from foresight.planning.coverage import Coverage, blind_m
-from foresight.planning.explorer import ExplorationStatus, ExplorationStep, Explorer
-from foresight.planning.pursuit import follow, look_around, turn
-from foresight.planning.terrain import TERRAIN_M, Terrain
-from foresight.robot import RobotProfile
-from foresight.sim.apartment import Apartment
-from foresight.sim.robot import Simulator
-from foresight.sim.tasks import Task, draw_poses
+from foresight.apps.cli import app
+from foresight.bodies.profile import RobotProfile
+from foresight.evaluation.driving import drive
+from foresight.evaluation.explore_suite import measure
+from foresight.evaluation.explorer_driver import Exploring
+from foresight.exploration.coverage import Coverage, blind_m
+from foresight.exploration.explorer import ExplorationStatus, ExplorationStep, Explorer
+from foresight.exploration.traversability import TERRAIN_M, TraversabilityMap
+from foresight.planning.path_following import follow, look_around, turn
+from foresight.worlds.apartments.apartment import Apartment
+from foresight.worlds.apartments.simulator import Simulator
+from foresight.worlds.tasks import Task, draw_poses
 
 HOMEBOT = Path(__file__).parents[1] / "config" / "robots" / "homebot.yaml"
 PROFILE = RobotProfile.load(HOMEBOT)
@@ -392,12 +392,12 @@ def test_carried_to_another_home_it_starts_a_new_map_and_says_so() -> None:
 # ----- what is worth a look
 
 
-def scanned_room() -> Terrain:
+def scanned_room() -> TraversabilityMap:
     evidence = np.zeros((640, 640), np.float32)
     evidence[280:360, 280:360] = -3.0
     evidence[279, 280:360] = evidence[360, 280:360] = 3.0
     evidence[280:360, 279] = evidence[280:360, 360] = 3.0
-    return Terrain.of(evidence, PROFILE.footprint_radius_m, np.zeros((0, 2)))
+    return TraversabilityMap.of(evidence, PROFILE.footprint_radius_m, np.zeros((0, 2)))
 
 
 def test_the_camera_has_to_see_the_floor_not_the_scan_alone() -> None:
@@ -513,7 +513,7 @@ def test_a_scan_of_another_size_is_refused() -> None:
 def test_it_needs_neither_torch_nor_simulator_nor_ros() -> None:
     blocked = ["torch", "mujoco", "rclpy", "matplotlib", "scipy", "h5py"]
     script = f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
-    script += "import foresight.planning.explorer"
+    script += "import foresight.exploration.explorer"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
 

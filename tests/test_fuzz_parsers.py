@@ -19,13 +19,13 @@ from rosbags.rosbag2 import StoragePlugin
 
 from drives import circle
 from foresight import bundle
+from foresight.apps.launching import UsageError, parse_arguments
+from foresight.bodies.profile import ProfileError, RobotProfile
 from foresight.bundle import BundleError
-from foresight.learning import bags
-from foresight.learning.dataset import DatasetError, load_episode, save_episode
+from foresight.data import bags
+from foresight.data.dataset import DatasetError, load_episode, save_episode
 from foresight.memory import PlacesError
 from foresight.missions import Mission, MissionError
-from foresight.robot import ProfileError, RobotProfile
-from foresight.workspace import UsageError, parse_arguments
 from fuzzing import bombard
 from memories import corridor, opened
 from test_bags import commanded, drive

@@ -30,6 +30,15 @@ INTERFACES = [
     for kind in ("msg", "srv", "action")
     for path in sorted(ROOT.glob(f"ros2_ws/src/foresight_interfaces/{kind}/*.{kind}"))
 ]
+# The rooms of the core, from the ground up: docs/architecture.md draws them.
+ROOMS = """
+    geometry odometry resources
+    bodies bundle perception control
+    runtime planning exploration memory missions
+    worlds
+    world_model solvers data training evaluation
+    apps
+""".split()
 # Python module -> rosdep key, where the two differ
 ROSDEP_KEYS = {
     "PIL": "python3-pil",
@@ -68,7 +77,9 @@ def name_of(path: Path) -> str:
 @pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
 def test_robot_imports_nothing_of_training_or_simulation(folder: Path) -> None:
     """Blocks the modules, then imports whatever of the core the package's nodes name."""
-    forbidden = TRAINING_ONLY | (set() if folder.name == "foresight_sim" else SIMULATION_ONLY)
+    forbidden = TRAINING_ONLY | (
+        set() if folder.name in ("foresight_sim", "foresight_demo") else SIMULATION_ONLY
+    )
     assert not top_level_imports(folder) & forbidden
     needed = {
         n for path in folder.rglob("*.py") for n in imports(path) if n.startswith("foresight.")
@@ -79,6 +90,28 @@ def test_robot_imports_nothing_of_training_or_simulation(folder: Path) -> None:
     )
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
+
+
+def test_rooms_of_the_core_import_only_rooms_below_them() -> None:
+    """So there is no circle among them, and who reads upwards has met every name before."""
+    floor = {room: k for k, room in enumerate(ROOMS)}
+    for path in sorted(CORE.rglob("*.py")):
+        inside = path.relative_to(CORE).with_suffix("").parts
+        if inside == ("__init__",):
+            continue
+        room = inside[0]
+        for name in imports(path):
+            _, _, other = name.partition("foresight.")
+            other = other.split(".")[0]
+            if name.startswith("foresight.") and other in floor and other != room:
+                assert floor[other] < floor[room], f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_every_room_of_the_core_has_its_floor() -> None:
+    found = {
+        path.stem for path in CORE.iterdir() if path.name not in ("__init__.py", "__pycache__")
+    }
+    assert found == set(ROOMS)
 
 
 def is_module(name: str) -> bool:
@@ -96,7 +129,7 @@ def test_core_knows_no_ros() -> None:
 
 
 def test_command_line_starts_without_torch() -> None:
-    script = "import sys; sys.modules['torch'] = None; import foresight.cli"
+    script = "import sys; sys.modules['torch'] = None; import foresight.apps.cli"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert ran.returncode == 0, ran.stderr
 

@@ -18,25 +18,19 @@ from torch import Tensor
 
 from drives import circle, straight
 from foresight import bundle
-from foresight.dynamics.losses import displacement
-from foresight.dynamics.networks import WorldModel
-from foresight.dynamics.travel import travel_seconds
-from foresight.learning.calibrate import calibrate
-from foresight.learning.card import CARD, write_card
-from foresight.learning.dataset import (
-    DatasetError,
-    Episode,
-    episode_files,
-    load_episode,
-    save_episode,
-)
-from foresight.learning.distance import Teacher, build_teacher
-from foresight.learning.journal import CURVE
-from foresight.learning.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
-from foresight.learning.wander import Wanderer
-from foresight.learning.windows import Drives
-from foresight.planning import WorldModel as Runtime
-from foresight.robot import RobotProfile
+from foresight.bodies.profile import RobotProfile
+from foresight.bundle.card import CARD, write_card
+from foresight.data.dataset import DatasetError, Episode, episode_files, load_episode, save_episode
+from foresight.data.windows import Drives
+from foresight.exploration.collection_policy import CollectionPolicy
+from foresight.runtime.dynamics import LatentDynamics
+from foresight.training.calibrate import calibrate
+from foresight.training.distance import Teacher, build_teacher
+from foresight.training.journal import CURVE
+from foresight.training.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
+from foresight.world_model.losses import displacement
+from foresight.world_model.networks import WorldModel
+from foresight.world_model.travel import travel_seconds
 
 SEED = 0
 
@@ -239,7 +233,7 @@ def test_wanderer_repeats_itself_for_a_seed(homebot: Path) -> None:
     ranges = np.full(profile.scan.beams, 3.0)
 
     def commands(seed: int) -> list[tuple[float, float]]:
-        driver = Wanderer(profile, seed)
+        driver = CollectionPolicy(profile, seed)
         return [driver.act(ranges, False, np.zeros(3), 0.1) for _ in range(100)]
 
     assert commands(1) == commands(1)
@@ -249,7 +243,7 @@ def test_wanderer_repeats_itself_for_a_seed(homebot: Path) -> None:
 def test_wanderer_gets_around(homebot: Path) -> None:
     """Ten minutes in an endless hall: it drives every way, and far from where it began."""
     profile = RobotProfile.load(homebot)
-    ranges, driver = np.full(profile.scan.beams, np.inf), Wanderer(profile, SEED)
+    ranges, driver = np.full(profile.scan.beams, np.inf), CollectionPolicy(profile, SEED)
     pose, places, twists = np.zeros(3), [], []
     for _ in range(6000):
         linear, angular = driver.act(ranges, False, pose, 0.1)
@@ -371,7 +365,7 @@ def test_exported_planner_and_dynamics_say_what_the_manifest_says(exported: Path
         loaded.session(graph)
     size, horizon = loaded.manifest.latent_size, loaded.manifest.planner.horizon
     actions = np.zeros((7, horizon, 2))
-    imagined = Runtime(loaded).imagine(np.ones(size), np.zeros(3), actions)
+    imagined = LatentDynamics(loaded).imagine(np.ones(size), np.zeros(3), actions)
     assert imagined.latents.shape == (7, horizon, size)
     assert ((imagined.collision >= 0) & (imagined.collision <= 1)).all()
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from foresight.cli import app
+from foresight.apps.cli import app
 from foresight.memory import Places, PlacesError, costs
 from foresight.memory.index import LatentIndex
 from memories import ENCODER, NOW, SIZE, corridor, latent, opened, picture

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from foresight.cli import app
+from foresight.apps.cli import app
 from foresight.missions import Mission, MissionError, Outcome, Run, State, outline
-from foresight.missions.album import save
+from foresight.missions.image_store import save
 from foresight.missions.schema import MAX_MISSION_BYTES, START
 
 SHIPPED = sorted((Path(__file__).parents[1] / "config" / "missions").glob("*.yaml"))

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from foresight.bundle.manifest import ActionSpec, PlannerSpec
-from foresight.dynamics.networks import LATENT, WorldModel
-from foresight.planning.optimiser import HOMING_M, Optimiser
+from foresight.solvers.icem import HOMING_M, ICEM
+from foresight.world_model.networks import LATENT, WorldModel
 
 ACTION = ActionSpec()
 SETTINGS = PlannerSpec()
@@ -18,9 +18,9 @@ AHEAD = torch.tensor([0.4, 0.0]).expand(1, SETTINGS.horizon, 2)
 
 
 @pytest.fixture(scope="module")
-def optimiser() -> Optimiser:
+def optimiser() -> ICEM:
     torch.manual_seed(0)
-    return Optimiser(WorldModel().eval(), ACTION, SETTINGS).eval()
+    return ICEM(WorldModel().eval(), ACTION, SETTINGS).eval()
 
 
 def far_but(*points: tuple[float, float]) -> Tensor:
@@ -30,37 +30,37 @@ def far_but(*points: tuple[float, float]) -> Tensor:
     return obstacles
 
 
-def blocked(optimiser: Optimiser, actions: Tensor, obstacles: Tensor) -> Tensor:
+def blocked(optimiser: ICEM, actions: Tensor, obstacles: Tensor) -> Tensor:
     """How far a way of actions (1, H, 2) is blocked, (1, H)."""
     x, y, _ = optimiser._way(actions)
     return optimiser._blocked(x, y, obstacles).T
 
 
-def test_a_free_way_is_not_blocked(optimiser: Optimiser) -> None:
+def test_a_free_way_is_not_blocked(optimiser: ICEM) -> None:
     assert float(blocked(optimiser, AHEAD, far_but()).max()) < 1e-6
 
 
-def test_a_way_is_blocked_from_the_obstacle_on(optimiser: Optimiser) -> None:
+def test_a_way_is_blocked_from_the_obstacle_on(optimiser: ICEM) -> None:
     """At 0.4 m/s the disc of 0.17 m touches what is 1 m ahead in the fifth action, after 2 s."""
     found = blocked(optimiser, AHEAD, far_but((1.0, 0.0)))[0]
     assert float(found[:3].max()) < 0.01
     assert float(found[4:].min()) > 0.99  # beyond it, too
 
 
-def test_what_stands_beside_the_way_does_not_block_it(optimiser: Optimiser) -> None:
+def test_what_stands_beside_the_way_does_not_block_it(optimiser: ICEM) -> None:
     beside = SETTINGS.radius_m + SETTINGS.margin_m
     assert float(blocked(optimiser, AHEAD, far_but((1.0, beside + 0.06))).max()) < 0.01
     assert float(blocked(optimiser, AHEAD, far_but((1.0, beside - 0.06))).max()) > 0.99
 
 
-def test_turning_on_the_spot_is_free_even_beside_a_wall(optimiser: Optimiser) -> None:
+def test_turning_on_the_spot_is_free_even_beside_a_wall(optimiser: ICEM) -> None:
     turning = torch.tensor([0.0, 1.0]).expand(1, SETTINGS.horizon, 2)
     touching = far_but((SETTINGS.radius_m + 0.005, 0.0))
     assert float(blocked(optimiser, turning, touching).max()) < 0.3
     assert float(blocked(optimiser, AHEAD, touching).min()) > 0.99
 
 
-def test_the_plan_keeps_clear_of_a_wall(optimiser: Optimiser) -> None:
+def test_the_plan_keeps_clear_of_a_wall(optimiser: ICEM) -> None:
     """Whatever the untrained model hopes for: a wall of points 0.5 m ahead is not driven into."""
     wall = far_but(*[(0.5, 0.04 * k) for k in range(-60, 60)])
     generator = torch.Generator().manual_seed(1)
@@ -85,7 +85,7 @@ def test_the_plan_keeps_clear_of_a_wall(optimiser: Optimiser) -> None:
     assert float(blocked(optimiser, actions, wall).max()) < 0.5
 
 
-def test_a_way_follows_the_unicycle(optimiser: Optimiser) -> None:
+def test_a_way_follows_the_unicycle(optimiser: ICEM) -> None:
     """A quarter turn left, then half a metre on, in actions of half a second."""
     actions = AHEAD.clone()
     actions[0, :2] = torch.tensor([[0.0, math.pi], [1.0, 0.0]])
@@ -98,7 +98,7 @@ def test_a_way_follows_the_unicycle(optimiser: Optimiser) -> None:
     torch.testing.assert_close(heading[:, 0], expected, atol=1e-6, rtol=0)
 
 
-def test_close_by_the_pose_of_the_goal_counts(optimiser: Optimiser) -> None:
+def test_close_by_the_pose_of_the_goal_counts(optimiser: ICEM) -> None:
     """Its place is trusted, and 0.2 m further on: half a second at cruising speed."""
     learned = torch.tensor([[1.7]])
 
@@ -112,7 +112,7 @@ def test_close_by_the_pose_of_the_goal_counts(optimiser: Optimiser) -> None:
     assert energy(4 * HOMING_M, 1.0) == pytest.approx(1.7, abs=0.01)  # too far off
 
 
-def test_close_by_turning_to_the_heading_of_the_goal_pays(optimiser: Optimiser) -> None:
+def test_close_by_turning_to_the_heading_of_the_goal_pays(optimiser: ICEM) -> None:
     learned = here = torch.zeros(1, 1)
     goal_pose, sure = torch.tensor([[0.0, 0.0, 1.0]]), torch.ones(1)
     energies = [

@@ -14,11 +14,11 @@ from onnxruntime.transformers.float16 import convert_float_to_float16
 
 from foresight import bundle
 from foresight.bundle import Bundle, BundleError
-from foresight.dynamics.networks import LATENT, PROPRIOCEPTION, WorldModel
 from foresight.planning import Navigator
-from foresight.planning.colour import colouring
-from foresight.planning.reference import ReferencePlanner
-from foresight.planning.rollout import Remaining, Rollout
+from foresight.solvers.coloured_noise import colouring
+from foresight.world_model.networks import LATENT, PROPRIOCEPTION, WorldModel
+from foresight.world_model.rollout import Remaining, Rollout
+from reference_planner import ReferencePlanner
 
 OUTPUTS = ["actions", "energy", "latents", "collision", "uncertainty"]
 

@@ -14,16 +14,10 @@ from hypothesis.extra import numpy as hnp
 
 from foresight import bundle
 from foresight.bundle import Bundle
-from foresight.planning import (
-    Belief,
-    BeliefTracker,
-    NavigationStep,
-    Navigator,
-    Status,
-    WorldModel,
-    scan_points,
-)
+from foresight.planning import NavigationStep, Navigator, Status, scan_points
 from foresight.planning.navigator import FAR_M, nearest_by_sector
+from foresight.runtime.belief import Belief, BeliefTracker
+from foresight.runtime.dynamics import LatentDynamics
 from scripted import AHEAD, SIZE, view
 
 ACTION_S = 0.5
@@ -278,7 +272,7 @@ def test_planner_and_dynamics_imagine_the_same(model: Bundle) -> None:
     navigator.set_goal(rng.standard_normal(192))
     body = np.array([0.2, -0.3, 0], np.float32)
     step = navigator.update(0.0, latent, body)
-    imagined = WorldModel(model).imagine(latent, body, step.actions[None])
+    imagined = LatentDynamics(model).imagine(latent, body, step.actions[None])
     np.testing.assert_allclose(imagined.latents[0], step.latents, atol=1e-4)
     np.testing.assert_allclose(imagined.collision[0], step.collision, atol=1e-4)
 
@@ -289,7 +283,7 @@ def test_planner_and_dynamics_imagine_the_same(model: Bundle) -> None:
 def test_imagined_way_around_a_corner(story: Bundle) -> None:
     """Half a metre on, a quarter turn left, half a metre on: in the frame of the start."""
     actions = np.array([[[1.0, 0.0], [0.0, math.pi], [1.0, 0.0]]])
-    imagined = WorldModel(story).imagine(THERE, STANDING, actions)
+    imagined = LatentDynamics(story).imagine(THERE, STANDING, actions)
     way = [[0.5, 0, 0], [0.5, 0, math.pi / 2], [0.5, 0.5, math.pi / 2]]
     np.testing.assert_allclose(imagined.displacement[0], way, atol=1e-6)
     np.testing.assert_allclose(imagined.collision[0], [1, 0, 1], atol=1e-6)
@@ -302,7 +296,7 @@ def test_imagined_way_around_a_corner(story: Bundle) -> None:
 @given(hnp.arrays(np.float64, (3, 5, 2), elements=st.floats(-2, 2)))
 def test_imagined_ways_add_up(scripted: Path, actions: np.ndarray) -> None:
     """Each future on its own, against arithmetic on complex numbers."""
-    imagined = WorldModel(bundle.load(scripted)).imagine(THERE, STANDING, actions)
+    imagined = LatentDynamics(bundle.load(scripted)).imagine(THERE, STANDING, actions)
     assert imagined.latents.shape == (3, 5, SIZE)
     assert imagined.collision.shape == (3, 5)
     for future, way in zip(actions, imagined.displacement, strict=True):

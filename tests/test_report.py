@@ -14,11 +14,13 @@ from rich.console import Console
 from typer import Typer
 from typer.testing import CliRunner
 
-from foresight.robot import RobotProfile
-from foresight.sim import demo, report, tasks
-from foresight.sim.apartment import Apartment
-from foresight.sim.report import DemoLog
-from foresight.sim.tasks import Pose
+from foresight.apps import demo
+from foresight.bodies.profile import RobotProfile
+from foresight.evaluation import report
+from foresight.evaluation.report import DemoLog
+from foresight.worlds import tasks
+from foresight.worlds.apartments.apartment import Apartment
+from foresight.worlds.tasks import Pose
 
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
 EPOCH_NS = 1_700_000_000_000_000_000
@@ -201,7 +203,7 @@ def test_the_report_tells_of_exploration_and_names(explored: DemoLog, tmp_path: 
 
 
 def test_the_picture_shows_the_explored_way(explored: DemoLog, tmp_path: Path) -> None:
-    from foresight.sim import pictures
+    from foresight.evaluation import pictures
 
     with_way, without = tmp_path / "a.png", tmp_path / "b.png"
     pictures.draw_trajectory(explored, with_way)
@@ -239,7 +241,7 @@ def test_started_again_the_robot_stands_elsewhere_in_the_room_where_it_stopped(
 
 
 def test_the_picture_shows_floor_plan_paths_and_photographs(log: DemoLog, tmp_path: Path) -> None:
-    from foresight.sim import pictures
+    from foresight.evaluation import pictures
 
     file = tmp_path / "new" / "trajectory.png"
     pictures.draw_trajectory(log, file)
@@ -251,7 +253,7 @@ def test_the_picture_shows_floor_plan_paths_and_photographs(log: DemoLog, tmp_pa
 
 
 def test_the_video_plays_in_a_browser(log: DemoLog, tmp_path: Path) -> None:
-    from foresight.sim import pictures
+    from foresight.evaluation import pictures
 
     file = tmp_path / "demo.mp4"
     pictures.write_video(log, file, frames_per_s=5.0)

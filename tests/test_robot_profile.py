@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from foresight.robot import MAX_PROFILE_BYTES, ProfileError, RobotProfile
+from foresight.bodies.profile import MAX_PROFILE_BYTES, ProfileError, RobotProfile
 
 
 def refusal(path: Path) -> str:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foresight.bodies.profile import RobotProfile
 from foresight.control.safety import (
     Command,
     CommandAverage,
@@ -21,7 +22,6 @@ from foresight.control.safety import (
     State,
     free_distance,
 )
-from foresight.robot import RobotProfile
 
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config" / "robots" / "homebot.yaml")
 LIMITS = PROFILE.limits

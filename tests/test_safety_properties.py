@@ -15,15 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foresight.control.safety import (
-    Command,
-    Plan,
-    Reason,
-    SafetyController,
-    SafetySettings,
-    State,
-)
-from foresight.robot import RobotProfile
+from foresight.bodies.profile import RobotProfile
+from foresight.control.safety import Command, Plan, Reason, SafetyController, SafetySettings, State
 
 SEQUENCES = int(os.environ.get("FORESIGHT_SEQUENCES", "300"))
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config" / "robots" / "homebot.yaml")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foresight.robot import RobotProfile
-from foresight.sim.apartment import Apartment, free_space
-from foresight.sim.realtime import TICK_S, Driver, Pace, Rate
-from foresight.sim.robot import Simulator
-from foresight.sim.tasks import CELL_M, Pose
+from foresight.bodies.profile import RobotProfile
+from foresight.worlds.apartments.apartment import Apartment, free_space
+from foresight.worlds.apartments.simulator import Simulator
+from foresight.worlds.realtime import TICK_S, Driver, Pace, Rate
+from foresight.worlds.tasks import CELL_M, Pose
 
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
 HOME = Apartment(0)

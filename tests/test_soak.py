@@ -15,10 +15,10 @@ import psutil
 import pytest
 from typer.testing import CliRunner
 
-from foresight.cli import app
-from foresight.sim import soak_record
-from foresight.sim.soak import busy_s, processes
-from foresight.sim.soak_record import Row, judge, slope_mb_per_h
+from foresight.apps import soak_record
+from foresight.apps.cli import app
+from foresight.apps.soak import busy_s, processes
+from foresight.apps.soak_record import Row, judge, slope_mb_per_h
 
 NODES = ("launch", "sim", "planning", "memory")
 MINUTES = 60.0

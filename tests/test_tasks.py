@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foresight.robot import RobotProfile
-from foresight.sim import tasks
-from foresight.sim.apartment import WALL_THICKNESS_M, Apartment, free_space
-from foresight.sim.tasks import Pose
+from foresight.bodies.profile import RobotProfile
+from foresight.worlds import tasks
+from foresight.worlds.apartments.apartment import WALL_THICKNESS_M, Apartment, free_space
+from foresight.worlds.tasks import Pose
 
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
 WORLDS = (0, 1, 7, 1000)

@@ -11,16 +11,16 @@ import pytest
 import torch
 
 from foresight import bundle
+from foresight.bodies.profile import RobotProfile
 from foresight.bundle import BundleError, ImageSpec
-from foresight.dynamics.networks import WorldModel
-from foresight.learning.dataset import DatasetError, episode_files, load_episode
-from foresight.learning.pretrained import load_pretrained, match_normalisation
-from foresight.learning.scores import auroc
-from foresight.learning.train import TrainingError, load_trained, train
-from foresight.learning.wander import Wanderer
-from foresight.learning.windows import Drives
+from foresight.data.dataset import DatasetError, episode_files, load_episode
+from foresight.data.windows import Drives
+from foresight.exploration.collection_policy import CollectionPolicy
 from foresight.perception.encoder import Encoder
-from foresight.robot import RobotProfile
+from foresight.training.pretrained import load_pretrained, match_normalisation
+from foresight.training.scores import auroc
+from foresight.training.train import TrainingError, load_trained, train
+from foresight.world_model.networks import WorldModel
 
 # ----- data -------------------------------------------------------------------------------------
 
@@ -61,7 +61,7 @@ def test_neighbours_are_near_and_no_bump_lies_between(driven: Path) -> None:
 
 def test_a_wanderer_keeps_the_limits_and_steps_back_from_a_bump(homebot: Path) -> None:
     profile = RobotProfile.load(homebot)
-    limits, driver = profile.limits, Wanderer(profile, 0)
+    limits, driver = profile.limits, CollectionPolicy(profile, 0)
     rng = np.random.default_rng(0)
     reversed_after_bump = False
     for k in range(2000):

@@ -16,14 +16,14 @@ import torch
 from tensorboardX.proto.event_pb2 import Event
 
 from drives import circle
-from foresight.dynamics.losses import Windows, world_model_loss
-from foresight.dynamics.networks import WorldModel
-from foresight.dynamics.parallel import Team, join
-from foresight.learning import train as training
-from foresight.learning import watch
-from foresight.learning.dataset import Episode, episode_files, save_episode
-from foresight.learning.train import CHECKPOINT, TrainingError, train_world_model
-from foresight.learning.windows import Drives
+from foresight.data.dataset import Episode, episode_files, save_episode
+from foresight.data.windows import Drives
+from foresight.training import monitor as watch
+from foresight.training import train as training
+from foresight.training.train import CHECKPOINT, TrainingError, train_world_model
+from foresight.world_model.distributed import Team, join
+from foresight.world_model.losses import Windows, world_model_loss
+from foresight.world_model.networks import WorldModel
 
 Loss = tuple[torch.Tensor, dict[str, float]]
 
@@ -207,7 +207,7 @@ def test_two_processes_do_as_one(
 ) -> None:
     """The same global batch, half of it on each: the same curve but for rounding."""
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2"]
-    command += ["--standalone", "--local-addr=127.0.0.1", "-m", "foresight.cli", "train"]
+    command += ["--standalone", "--local-addr=127.0.0.1", "-m", "foresight.apps.cli", "train"]
     command += ["--data", str(driven), "--out", str(tmp_path / "two"), "--device", "cpu"]
     command += ["--steps", "11", "--distance-steps", "2"]
     here = {"GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}

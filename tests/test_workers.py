@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from foresight.learning.workers import spread
+from foresight.evaluation.workers import spread
 
 
 @dataclass(frozen=True)

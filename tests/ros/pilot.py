@@ -21,9 +21,9 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 
-from foresight.robot import RobotProfile
-from foresight.sim import tasks
-from foresight.sim.apartment import Apartment, free_space
+from foresight.bodies.profile import RobotProfile
+from foresight.worlds import tasks
+from foresight.worlds.apartments.apartment import Apartment, free_space
 from foresight_interfaces.action import NavigateToImage
 from foresight_interfaces.msg import Belief, Observation, Plan
 from foresight_node.messages import LATCHED
@@ -43,7 +43,7 @@ class Pilot(Node):
         self._gives_up, self._accepted = gives_up, -1
         self._ending: Future | None = None
         self._commands = self.create_publisher(Twist, "cmd_vel", 1)
-        self._plans = self.create_publisher(Plan, "plan", 1)
+        self._plans = self.create_publisher(Plan, "action_plan", 1)
         self._observations = self.create_publisher(Observation, "observation", 1)
         self._beliefs = self.create_publisher(Belief, "belief", 1)
         self._diagnostics = self.create_publisher(DiagnosticArray, "diagnostics", 1)

@@ -22,8 +22,8 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from foresight.robot import Limits
-from foresight_interfaces.msg import Belief, Plan, Status
+from foresight.bodies.profile import Limits
+from foresight_interfaces.msg import ActuationStatus, Belief, Plan
 from foresight_node.messages import LATCHED, LATEST, floats, seconds
 
 Change = Callable[[Any], Any]
@@ -117,7 +117,7 @@ class Rig:
         self.system = ""
         self._pose = START
         peer = self.bench.peer
-        self.ways = {"plan": Way(peer.create_publisher(Plan, "plan", LATEST))}
+        self.ways = {"plan": Way(peer.create_publisher(Plan, "action_plan", LATEST))}
         for topic, (kind, qos) in TAPPED.items():
             way = self.ways[topic] = Way(peer.create_publisher(kind, topic, qos))
             peer.create_subscription(kind, f"/{DRIVER}{topic.strip('/')}", way.pass_on, qos)
@@ -128,7 +128,7 @@ class Rig:
         peer.create_subscription(Odometry, "ground_truth", self._on_truth, 10)
         peer.create_subscription(Twist, "cmd_vel", self._on_command, 100)
         peer.create_subscription(Belief, "belief", self._on_belief, LATEST)
-        peer.create_subscription(Status, "status", self._on_status, LATCHED)
+        peer.create_subscription(ActuationStatus, "actuation_status", self._on_status, LATCHED)
         peer.create_subscription(String, "system_state", self._on_system, LATCHED)
         peer.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, 50)
         peer.create_subscription(DiagnosticArray, "system_health", self._on_health, LATCHED)
@@ -249,7 +249,7 @@ class Rig:
         self.commands.append((said_s(info), message.linear.x, number))
         del self.commands[:-4000]
 
-    def _on_status(self, message: Status, info: Info) -> None:
+    def _on_status(self, message: ActuationStatus, info: Info) -> None:
         self.report("status", message.reason, said_s(info))
 
     def _on_system(self, message: String, info: Info) -> None:

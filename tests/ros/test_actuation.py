@@ -32,9 +32,9 @@ from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Bool, String
 from std_srvs.srv import Trigger
 
-from foresight.robot import RobotProfile
+from foresight.bodies.profile import RobotProfile
 from foresight_actuation.node import ActuationNode
-from foresight_interfaces.msg import ExecutedAction, Plan, Status
+from foresight_interfaces.msg import ActuationStatus, ExecutedAction, Plan
 from foresight_node.messages import LATCHED, LATEST, floats, seconds
 
 pytestmark = pytest.mark.timeout(60)
@@ -59,8 +59,10 @@ class Robot:
         self.commands: list[tuple[float, float, float]] = []
         peer = bench.peer
         peer.create_subscription(kind, "cmd_vel", self._on_command, 100)
-        self.statuses: list[Status] = bench.collect(Status, "status", LATCHED)
-        self.plans = peer.create_publisher(Plan, "plan", LATEST)
+        self.statuses: list[ActuationStatus] = bench.collect(
+            ActuationStatus, "actuation_status", LATCHED
+        )
+        self.plans = peer.create_publisher(Plan, "action_plan", LATEST)
         self.odoms = peer.create_publisher(Odometry, "odom", 10)
         self.scans = peer.create_publisher(LaserScan, "scan", 10)
         peer.create_timer(0.05, self._send_odom)
@@ -145,7 +147,7 @@ def outside(domain: int) -> Iterator[Bench]:
 
 def test_it_drives_the_plan_and_says_so(robot: Robot) -> None:
     robot.drive()
-    robot.bench.wait_for(lambda: robot.told(Status.DRIVING, "following the plan"))
+    robot.bench.wait_for(lambda: robot.told(ActuationStatus.DRIVING, "following the plan"))
     speeds = np.array(robot.commands)[:, 1:]
     # Between steps of uneven length jerk outranks the target: a trace of overshoot is allowed.
     assert (speeds <= [LINEAR + 0.02, ANGULAR + 0.1]).all()
@@ -170,37 +172,37 @@ def test_a_new_plan_is_acted_on_at_once(robot: Robot, bench: Bench) -> None:
 def test_it_stops_when_plans_stop(robot: Robot) -> None:
     robot.drive()
     robot.plan = None
-    robot.stops(Status.STOPPED, "no fresh plan", within_s=1.0)
+    robot.stops(ActuationStatus.STOPPED, "no fresh plan", within_s=1.0)
 
 
 def test_it_stops_when_odometry_stops(robot: Robot) -> None:
     robot.drive()
     robot.odom = None
-    robot.stops(Status.STOPPED, "no fresh odometry", within_s=0.5)
+    robot.stops(ActuationStatus.STOPPED, "no fresh odometry", within_s=0.5)
 
 
 def test_it_stops_when_the_scan_stops(robot: Robot) -> None:
     robot.drive()
     robot.scan = None
-    robot.stops(Status.STOPPED, "no fresh scan", within_s=0.5)
+    robot.stops(ActuationStatus.STOPPED, "no fresh scan", within_s=0.5)
 
 
 def test_it_stops_for_odometry_that_is_not_a_number(robot: Robot) -> None:
     robot.drive()
     robot.odom = math.nan
-    robot.stops(Status.STOPPED, "odometry holds an impossible number", within_s=0.05)
+    robot.stops(ActuationStatus.STOPPED, "odometry holds an impossible number", within_s=0.05)
 
 
 def test_it_stops_for_a_plan_that_is_not_a_number(robot: Robot) -> None:
     robot.drive()
     robot.plan = (math.nan, 0.0)
-    robot.stops(Status.STOPPED, "plan refused", within_s=0.2)
+    robot.stops(ActuationStatus.STOPPED, "plan refused", within_s=0.2)
 
 
 def test_it_stops_for_plans_that_rest_on_an_old_picture(robot: Robot) -> None:
     robot.drive()
     robot.picture_age_s = 1.5
-    robot.stops(Status.STOPPED, "rests on an old picture", within_s=0.2)
+    robot.stops(ActuationStatus.STOPPED, "rests on an old picture", within_s=0.2)
 
 
 def test_it_backs_away_from_a_bump_and_goes_on(robot: Robot, bench: Bench) -> None:
@@ -208,10 +210,10 @@ def test_it_backs_away_from_a_bump_and_goes_on(robot: Robot, bench: Bench) -> No
     bumper = bench.publisher(Bool, "bumper", qos_profile_sensor_data)
     robot.drive()
     bumper.publish(Bool(data=True))
-    bench.wait_for(lambda: robot.told(Status.DRIVING, "backing off after a bump"))
+    bench.wait_for(lambda: robot.told(ActuationStatus.DRIVING, "backing off after a bump"))
     bench.wait_for(lambda: robot.commands[-1][1] < -0.05)
     bumper.publish(Bool(data=False))
-    bench.wait_for(lambda: robot.told(Status.DRIVING, "turning away after a bump"))
+    bench.wait_for(lambda: robot.told(ActuationStatus.DRIVING, "turning away after a bump"))
     count = len(robot.commands)
     bench.wait_for(lambda: robot.commands[-1][1] == pytest.approx(LINEAR), 10.0)
     assert max(command[2] for command in robot.commands[count:]) > ANGULAR
@@ -221,29 +223,29 @@ def test_it_stops_for_a_plan_of_uneven_lengths(robot: Robot) -> None:
     robot.drive()
     robot.plan = None
     robot.send_plan([LINEAR] * 8, [ANGULAR] * 7)
-    robot.stops(Status.STOPPED, "not pairs", within_s=0.1)
+    robot.stops(ActuationStatus.STOPPED, "not pairs", within_s=0.1)
 
 
 def test_it_stops_when_the_scan_closes_the_path(robot: Robot) -> None:
     robot.plan = (LINEAR, 0.0)
     robot.bench.wait_for(lambda: robot.commands and robot.commands[-1][1] == pytest.approx(LINEAR))
     robot.scan = 0.18
-    robot.stops(Status.STOPPED, "closed in the scan", within_s=0.1)
+    robot.stops(ActuationStatus.STOPPED, "closed in the scan", within_s=0.1)
 
 
 def test_an_empty_plan_is_rest_without_a_fault(robot: Robot) -> None:
     robot.drive()
     robot.plan = None
     robot.send_plan([], [])
-    robot.stops(Status.HOLDING, "nothing to do", within_s=0.1)
-    assert not any(status.state == Status.STOPPED for status in robot.statuses)
+    robot.stops(ActuationStatus.HOLDING, "nothing to do", within_s=0.1)
+    assert not any(status.state == ActuationStatus.STOPPED for status in robot.statuses)
 
 
 def test_deactivation_brakes_before_it_ends(robot: Robot, bench: Bench) -> None:
     robot.drive()
     node = bench._nodes[0]
     assert node.trigger_deactivate() == TransitionCallbackReturn.SUCCESS
-    bench.wait_for(lambda: robot.told(Status.STOPPED, "deactivated"))
+    bench.wait_for(lambda: robot.told(ActuationStatus.STOPPED, "deactivated"))
     bench.spin(0.3)
     assert robot.commands[-1][1:] == (0.0, 0.0)
     check_ramp(robot.commands)
@@ -257,7 +259,7 @@ def test_emergency_stop_holds_until_reset(robot: Robot, bench: Bench) -> None:
     reset = bench.peer.create_client(Trigger, "reset_emergency_stop")
     robot.drive()
     button.publish(Bool(data=True))
-    robot.stops(Status.EMERGENCY, "emergency stop", within_s=0.1)
+    robot.stops(ActuationStatus.EMERGENCY, "emergency stop", within_s=0.1)
     refused = call(bench, reset)
     assert not refused.success and "release it first" in refused.message
     button.publish(Bool(data=False))
@@ -277,7 +279,7 @@ def test_emergency_stop_outlasts_a_new_configuration(robot: Robot, bench: Bench)
     node.trigger_cleanup()
     node.trigger_configure()
     node.trigger_activate()
-    bench.wait_for(lambda: robot.told(Status.EMERGENCY, "emergency stop"))
+    bench.wait_for(lambda: robot.told(ActuationStatus.EMERGENCY, "emergency stop"))
     bench.spin(0.5)
     assert robot.commands[-1][1:] == (0.0, 0.0)
 
@@ -287,7 +289,7 @@ def test_a_latched_emergency_stop_is_heard_by_a_node_that_starts_after_it(bench:
     button.publish(Bool(data=True))
     robot = Robot(bench)
     bench.bring_up(ActuationNode, robot=str(HOMEBOT))
-    bench.wait_for(lambda: robot.told(Status.EMERGENCY, "emergency stop"))
+    bench.wait_for(lambda: robot.told(ActuationStatus.EMERGENCY, "emergency stop"))
     refused = call(bench, bench.peer.create_client(Trigger, "reset_emergency_stop"))
     assert not refused.success and "release it first" in refused.message
 
@@ -302,7 +304,7 @@ def test_a_bump_is_heard_while_the_node_is_not_active(bench: Bench) -> None:
     robot.plan = (LINEAR, 0.0)
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
     assert node.trigger_activate() == TransitionCallbackReturn.SUCCESS
-    bench.wait_for(lambda: robot.told(Status.STOPPED, "bumper pressed"))
+    bench.wait_for(lambda: robot.told(ActuationStatus.STOPPED, "bumper pressed"))
     assert max(command[1] for command in robot.commands) == 0.0
 
 

@@ -30,7 +30,7 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from foresight_interfaces.action import NavigateToImage
-from foresight_interfaces.msg import Heartbeat, Status
+from foresight_interfaces.msg import ActuationStatus, Heartbeat
 from foresight_node.messages import LATCHED
 from passthrough import SPEED
 
@@ -116,7 +116,9 @@ class Robot:
         self.bench = bench
         self.commands: list[Twist] = bench.collect(Twist, "cmd_vel")
         self.states: list[String] = bench.collect(String, "system_state", LATCHED)
-        self.statuses: list[Status] = bench.collect(Status, "status", LATCHED)
+        self.statuses: list[ActuationStatus] = bench.collect(
+            ActuationStatus, "actuation_status", LATCHED
+        )
         peer = bench.peer
         self._images = peer.create_publisher(Image, "image", qos_profile_sensor_data)
         self._odom = peer.create_publisher(Odometry, "odom", qos_profile_sensor_data)
@@ -248,7 +250,7 @@ def again(robot: Robot, launched: Launched, count: int) -> None:
     robot.bench.wait_for(robot.is_active, BRING_UP_S)
     robot.bench.wait_for(lambda: len(robot.commands) > 5)
     assert not any(command.linear.x or command.angular.z for command in robot.commands)
-    assert robot.statuses[-1].state != Status.DRIVING
+    assert robot.statuses[-1].state != ActuationStatus.DRIVING
 
 
 # ---- run() with several nodes ----

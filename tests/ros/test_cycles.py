@@ -29,7 +29,7 @@ class Cycle:
 
     def __init__(self, **arguments: object) -> None:
         words = [f"{name}:={value}" for name, value in arguments.items()]
-        command = [sys.executable, "-m", "foresight.cli", "launch", str(FILE), *words]
+        command = [sys.executable, "-m", "foresight.apps.cli", "launch", str(FILE), *words]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )

@@ -20,7 +20,8 @@ from launch_ros.actions import Node
 from typer import Typer
 from typer.testing import CliRunner
 
-from foresight.sim import demo, report
+from foresight.apps import demo
+from foresight.evaluation import report
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -32,7 +33,7 @@ SPEED = 2.0  # simulated seconds in a second
 @pytest.fixture
 def client(homebot: Path, tmp_path: Path) -> Node:
     return Node(
-        package="foresight_sim",
+        package="foresight_demo",
         executable="demo_client",
         name="demo_client",
         parameters=[

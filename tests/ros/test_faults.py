@@ -34,7 +34,7 @@ from launch_ros.actions import SetRemap
 from rclpy.action import ActionClient
 from rig import REMAPS, START, TAPPED, Change, Rig
 
-from foresight.robot import RobotProfile
+from foresight.bodies.profile import RobotProfile
 from foresight_interfaces.action import Explore, NavigateToImage, NavigateToPlace
 from foresight_interfaces.srv import Remember
 from foresight_node.messages import floats, seconds, to_stamp

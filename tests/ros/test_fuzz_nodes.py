@@ -30,7 +30,6 @@ from foresight import bundle
 from foresight_actuation.node import ActuationNode
 from foresight_interfaces.action import Explore, NavigateToImage, NavigateToPlace
 from foresight_interfaces.msg import (
-    Aim,
     Belief,
     ExecutedAction,
     Heartbeat,
@@ -39,6 +38,7 @@ from foresight_interfaces.msg import (
     Observation,
     Place,
     Plan,
+    Subgoal,
 )
 from foresight_interfaces.srv import Forget, Guide, Imagine, Recall, Remember, Route
 from foresight_lifecycle.manager import LifecycleManager
@@ -123,8 +123,8 @@ class Good:
         message.latent, message.proprioception = floats([0.2, 0.4, 0.6]), floats([0.0] * 3)
         return message
 
-    def aim(self) -> Aim:
-        aim = Aim(bundle_digest=self.digest, goal_id=GOAL)
+    def aim(self) -> Subgoal:
+        aim = Subgoal(bundle_digest=self.digest, goal_id=GOAL)
         aim.header.stamp, aim.latent = stamp(time.time()), floats([0.2, 0.4, 0.6])
         return aim
 
@@ -181,7 +181,7 @@ def world_model(bench: Bench, passthrough: Path, _homebot: Path, _folder: Path) 
 
 def memory(bench: Bench, passthrough: Path, _homebot: Path, folder: Path) -> Target:
     node = bench.bring_up(MemoryNode, bundle=str(passthrough), file=str(folder / "places.db"))
-    answers = bench.collect(Place, "place", LATCHED)
+    answers = bench.collect(Place, "current_place", LATCHED)
     good = Good(passthrough)
 
     def messages() -> list[Any]:
@@ -219,7 +219,7 @@ PURSUITS = {
 
 def planning(bench: Bench, passthrough: Path, homebot: Path, _folder: Path) -> Target:
     node = bench.bring_up(PlanningNode, bundle=str(passthrough), robot=str(homebot))
-    answers = bench.collect(Plan, "plan", LATEST)
+    answers = bench.collect(Plan, "action_plan", LATEST)
     good = Good(passthrough)
 
     def messages() -> list[Any]:

@@ -27,15 +27,15 @@ from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
 from foresight import bundle
+from foresight.bodies.profile import RobotProfile
 from foresight.missions import Outcome
-from foresight.robot import RobotProfile
-from foresight.sim import tasks
-from foresight.sim.apartment import Apartment
-from foresight.sim.robot import Simulator
+from foresight.worlds import tasks
+from foresight.worlds.apartments.apartment import Apartment
+from foresight.worlds.apartments.simulator import Simulator
 from foresight_interfaces.action import Explore, NavigateToImage
-from foresight_interfaces.msg import Place, Plan, Status
+from foresight_interfaces.msg import ActuationStatus, Place, Plan
 from foresight_interfaces.srv import Recall, Remember
-from foresight_mission.robot import RosRobot
+from foresight_mission.robot_client import RosRobot
 from foresight_node.messages import LATCHED, LATEST
 
 pytestmark = pytest.mark.timeout(180)
@@ -115,9 +115,11 @@ class Robot:
         self.bench = Bench(domain)
         self.client = ActionClient(self.bench.peer, NavigateToImage, "navigate_to_image")
         self.explore_client = ActionClient(self.bench.peer, Explore, "explore")
-        self.plans: list[Plan] = self.bench.collect(Plan, "plan", LATEST)
+        self.plans: list[Plan] = self.bench.collect(Plan, "action_plan", LATEST)
         self.states: list[String] = self.bench.collect(String, "system_state", LATCHED)
-        self.statuses: list[Status] = self.bench.collect(Status, "status", LATCHED)
+        self.statuses: list[ActuationStatus] = self.bench.collect(
+            ActuationStatus, "actuation_status", LATCHED
+        )
         self.truth: list[Odometry] = self.bench.collect(Odometry, "ground_truth")
         self.feedback: list[Any] = []
 
@@ -204,7 +206,7 @@ def robot(module_domain: int) -> Iterator[Robot]:
 def test_bring_up_to_active_at_rest(robot: Robot) -> None:
     robot.bench.wait_for(robot.is_active, BRING_UP_S)
     robot.bench.wait_for(lambda: robot.truth and robot.statuses)
-    assert robot.rests() and robot.statuses[-1].state != Status.DRIVING
+    assert robot.rests() and robot.statuses[-1].state != ActuationStatus.DRIVING
 
 
 @pytest.mark.launch(fixture=graph)
@@ -221,7 +223,7 @@ def test_a_goal_is_reached(robot: Robot, pictures: dict[str, Image], task: tasks
 @pytest.mark.launch(fixture=graph)
 def test_it_remembers_where_it_drove(robot: Robot, apartment: Path) -> None:
     robot.bench.wait_for(robot.is_active, BRING_UP_S)
-    places: list[Place] = robot.bench.collect(Place, "place", LATCHED)
+    places: list[Place] = robot.bench.collect(Place, "current_place", LATCHED)
     robot.bench.wait_for(lambda: len(places) > 2)
     assert places[-1].confidence > 0.3
     remembered = robot.ask(Remember, "here")
@@ -243,7 +245,7 @@ def test_a_cancelled_goal_leaves_the_robot_at_rest(
     handle.cancel_goal_async()
     assert robot.result(handle, 5.0).code == Result.CANCELLED
     robot.bench.wait_for(robot.rests, 3.0)
-    robot.bench.wait_for(lambda: robot.statuses[-1].state == Status.HOLDING)
+    robot.bench.wait_for(lambda: robot.statuses[-1].state == ActuationStatus.HOLDING)
 
 
 @pytest.mark.launch(fixture=graph)
@@ -277,7 +279,7 @@ def test_a_cancelled_exploration_leaves_the_robot_at_rest(robot: Robot) -> None:
     handle.cancel_goal_async()
     assert robot.result(handle, 5.0).code == Result.CANCELLED
     robot.bench.wait_for(robot.rests, 3.0)
-    robot.bench.wait_for(lambda: robot.statuses[-1].state == Status.HOLDING)
+    robot.bench.wait_for(lambda: robot.statuses[-1].state == ActuationStatus.HOLDING)
 
 
 def kill(name: str) -> None:

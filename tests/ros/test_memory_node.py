@@ -25,7 +25,7 @@ from unique_identifier_msgs.msg import UUID
 from foresight import bundle
 from foresight.memory import Places, PlacesError
 from foresight.memory.file import PlacesFile
-from foresight_interfaces.msg import Aim, Belief, Observation, Place
+from foresight_interfaces.msg import Belief, Observation, Place, Subgoal
 from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
 from foresight_memory.node import MemoryNode, default_file
 from foresight_memory.track import Track, TrackError
@@ -45,17 +45,17 @@ class Robot:
     def __init__(self, bench: Bench, digest: str) -> None:
         self.bench, self.digest = bench, digest
         self.odom = bench.publisher(Odometry, "odom")
-        self.views = bench.publisher(Image, "view", qos_profile_sensor_data)
+        self.views = bench.publisher(Image, "model_image", qos_profile_sensor_data)
         self.observations = bench.publisher(Observation, "observation", LATEST)
         self.beliefs = bench.publisher(Belief, "belief", LATEST)
-        self.places: list[Place] = bench.collect(Place, "place", LATCHED)
-        self.aims: list[Aim] = bench.collect(Aim, "aim", LATEST)
+        self.places: list[Place] = bench.collect(Place, "current_place", LATCHED)
+        self.aims: list[Subgoal] = bench.collect(Subgoal, "subgoal", LATEST)
         self.clients = {
             kind: bench.peer.create_client(kind, kind.__name__.lower()) for kind in SERVICES
         }
         bench.wait_for(lambda: all(c.service_is_ready() for c in self.clients.values()))
-        bench.wait_for(lambda: bench.peer.count_publishers("place"))
-        bench.wait_for(lambda: bench.peer.count_publishers("aim"))
+        bench.wait_for(lambda: bench.peer.count_publishers("current_place"))
+        bench.wait_for(lambda: bench.peer.count_publishers("subgoal"))
         self.metres = 0.0
 
     def send(self, grey: float, view: bool = True) -> Time:
@@ -161,7 +161,7 @@ def test_each_observation_tells_a_place(robot: Robot) -> None:
 
 def test_a_late_listener_gets_the_last_place(robot: Robot) -> None:
     known = robot.look(0.2)
-    late = robot.bench.collect(Place, "place", LATCHED)
+    late = robot.bench.collect(Place, "current_place", LATCHED)
     robot.bench.wait_for(lambda: late)
     assert late[0].node == known.node
 
@@ -348,7 +348,7 @@ def test_guidance_aims_from_place_to_place(robot: Robot, digest: str) -> None:
     assert not robot.aims
 
 
-def _aim(robot: Robot, grey: float) -> Aim:
+def _aim(robot: Robot, grey: float) -> Subgoal:
     """The one that belongs to what is seen now."""
     robot.aims.clear()
     stamp = robot.look(grey).header.stamp

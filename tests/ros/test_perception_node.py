@@ -90,7 +90,7 @@ def test_who_listens_gets_the_view_that_was_encoded(
     drivers.drive(perception)
     drivers.look()
     bench.wait_for(lambda: drivers.observations)
-    views = bench.collect(Image, "view", qos_profile_sensor_data)
+    views = bench.collect(Image, "model_image", qos_profile_sensor_data)
     bench.wait_for(lambda: perception._views.get_subscription_count())
     drivers.drive(perception)
     sent = drivers.look(colour=(51, 102, 204))

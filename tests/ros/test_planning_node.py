@@ -19,10 +19,10 @@ from sensor_msgs.msg import Image, LaserScan
 from std_msgs.msg import Bool, String
 
 from foresight import bundle
-from foresight.planning.explorer import Explorer
-from foresight.robot import RobotProfile
+from foresight.bodies.profile import RobotProfile
+from foresight.exploration.explorer import Explorer
 from foresight_interfaces.action import Explore, NavigateToImage, NavigateToPlace
-from foresight_interfaces.msg import Aim, Belief, Plan, Status
+from foresight_interfaces.msg import ActuationStatus, Belief, Plan, Subgoal
 from foresight_interfaces.srv import Guide
 from foresight_node.messages import LATCHED, LATEST, to_stamp
 from foresight_planning import navigation
@@ -56,13 +56,13 @@ class Client:
         self.actions = {kind: ActionClient(bench.peer, kind, n) for kind, n in self.KINDS.items()}
         self.beliefs = bench.publisher(Belief, "belief", LATEST)
         self.odom = bench.publisher(Odometry, "odom")
-        self.plans: list[Plan] = bench.collect(Plan, "plan", LATEST)
+        self.plans: list[Plan] = bench.collect(Plan, "action_plan", LATEST)
         self.feedback: list[Any] = []
         self.latent, self.surprise = HERE, 0.0
         self.stamps: list[Any] = []  # of the beliefs that were sent
         for action in self.actions.values():
             bench.wait_for(action.server_is_ready)
-        bench.wait_for(lambda: bench.peer.count_publishers("plan") > 0)
+        bench.wait_for(lambda: bench.peer.count_publishers("action_plan") > 0)
 
     def close(self) -> None:
         for action in self.actions.values():
@@ -220,10 +220,12 @@ def test_actuation_that_stays_at_rest_ends_the_goal(
     bench: Bench, planning: Any, client: Client
 ) -> None:
     planning.set_parameters([Parameter("held_timeout_s", value=0.5)])
-    status = bench.publisher(Status, "status", LATCHED)
+    status = bench.publisher(ActuationStatus, "actuation_status", LATCHED)
     client.keep_believing()
     handle = client.send(picture())
-    status.publish(Status(state=Status.EMERGENCY, reason="emergency stop: release it"))
+    status.publish(
+        ActuationStatus(state=ActuationStatus.EMERGENCY, reason="emergency stop: release it")
+    )
     answer = client.result(handle)
     check_ending(client, answer, Result.BLOCKED, GoalStatus.STATUS_ABORTED, "emergency stop")
 
@@ -410,7 +412,7 @@ class Memory:
         self.final, self.expected_s, self.digest = False, -1.0, client.digest
         self.goal_id: Any = None
         self._service = bench.peer.create_service(Guide, "guide", self._on_request)
-        self._aims = bench.publisher(Aim, "aim", LATEST)
+        self._aims = bench.publisher(Subgoal, "subgoal", LATEST)
         bench.peer.create_timer(0.1, self._aim)
         bench.wait_for(planning.guide.service_is_ready)
 
@@ -434,7 +436,7 @@ class Memory:
     def _aim(self) -> None:
         if self.latent is None or self.goal_id is None:
             return
-        aim = Aim(goal_id=self.goal_id, final=self.final, expected_s=self.expected_s)
+        aim = Subgoal(goal_id=self.goal_id, final=self.final, expected_s=self.expected_s)
         aim.header.stamp, aim.bundle_digest = self.bench.now(), self.digest
         aim.latent = [float(value) for value in self.latent]
         self._aims.publish(aim)
@@ -806,10 +808,10 @@ def test_exploring_that_is_held_is_blocked(
     bench: Bench, planning: Any, client: Client, room: Room
 ) -> None:
     planning.set_parameters([Parameter("held_timeout_s", value=0.5)])
-    status = bench.publisher(Status, "status", LATCHED)
+    status = bench.publisher(ActuationStatus, "actuation_status", LATCHED)
     handle = client.ask(Explore, time_limit_s=60.0)
     bench.wait_for(lambda: client.plans)
-    status.publish(Status(state=Status.STOPPED, reason="the path is closed"))
+    status.publish(ActuationStatus(state=ActuationStatus.STOPPED, reason="the path is closed"))
     answer = client.result(handle)
     check_ending(client, answer, Result.BLOCKED, GoalStatus.STATUS_ABORTED, "path is closed")
 

@@ -26,12 +26,12 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
 
+from foresight import resources
+from foresight.bodies.profile import RobotProfile
 from foresight.perception.image import decode
-from foresight.robot import RobotProfile
-from foresight.sim import tasks
-from foresight.sim.apartment import Apartment
-from foresight.sim.robot import Simulator
-from foresight.workspace import find_workspace
+from foresight.worlds import tasks
+from foresight.worlds.apartments.apartment import Apartment
+from foresight.worlds.apartments.simulator import Simulator
 
 LAUNCH = Path(__file__).parents[2] / "launch" / "simulation.launch.py"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -219,7 +219,7 @@ def test_a_command_that_is_no_number_moves_nothing(robot: Robot) -> None:
 
 
 def run_node(*parameters: str) -> subprocess.CompletedProcess[str]:
-    executable = find_workspace() / "install/foresight_sim/lib/foresight_sim/sim"
+    executable = resources.workspace() / "install/foresight_sim/lib/foresight_sim/sim"
     values = [part for parameter in parameters for part in ("-p", parameter)]
     command = [str(executable), "--ros-args", *values]
     return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
@@ -247,7 +247,7 @@ def test_bad_parameters_are_answered_in_a_sentence(
 def test_a_signal_ends_it_cleanly_and_a_stranger_is_named(
     domain: int, homebot: Path, number: signal.Signals
 ) -> None:
-    executable = find_workspace() / "install/foresight_sim/lib/foresight_sim/sim"
+    executable = resources.workspace() / "install/foresight_sim/lib/foresight_sim/sim"
     command = [str(executable), "--ros-args", "-p", f"robot:={homebot}"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     bench = Bench(domain)

@@ -14,9 +14,9 @@ import psutil
 import pytest
 import yaml
 
-from foresight.sim import soak_record
-from foresight.sim.soak import MEMORY, RECORD, soak
-from foresight.sim.soak_record import Limits
+from foresight.apps import soak_record
+from foresight.apps.soak import MEMORY, RECORD, soak
+from foresight.apps.soak_record import Limits
 
 pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
 
@@ -78,7 +78,7 @@ def test_ctrl_c_judges_what_there_is_and_leaves_nothing_running(
     domain: int, arguments: dict[str, str], tmp_path: Path
 ) -> None:
     results = tmp_path / "results"
-    command = [sys.executable, "-m", "foresight.cli", "soak", "--results", str(results)]
+    command = [sys.executable, "-m", "foresight.apps.cli", "soak", "--results", str(results)]
     command += ["--period", "0.5", "--mission", arguments["mission"]]
     command += ["--params", arguments["params_file"]]
     with subprocess.Popen(

@@ -92,7 +92,8 @@ def test_a_namespace_moves_the_whole_robot(peer: Bench, tmp_path: Path) -> None:
     period, timeout, sim_time = future.result().values
     assert (period.double_value, timeout.double_value) == (0.7, 120.0)
     assert not sim_time.bool_value
-    ours = {"plan", "belief", "observation", "view", "place", "aim", "status", "cmd_vel"}
+    ours = {"action_plan", "belief", "observation", "model_image", "current_place", "subgoal"}
+    ours |= {"actuation_status", "cmd_vel"}
     ours |= {"heartbeat", "diagnostics"}
 
     def topics() -> set[str]:

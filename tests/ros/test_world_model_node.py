@@ -28,7 +28,7 @@ class Robot:
         self.bench, self.digest = bench, digest
         self.observations = bench.publisher(Observation, "observation", LATEST)
         self.executed = bench.publisher(ExecutedAction, "executed_action")
-        self.plans = bench.publisher(Plan, "plan", LATEST)
+        self.plans = bench.publisher(Plan, "action_plan", LATEST)
         self.beliefs: list[Belief] = bench.collect(Belief, "belief", LATEST)
         self.imagine = bench.peer.create_client(Imagine, "imagine")
         bench.wait_for(self.imagine.service_is_ready)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from foresight.workspace import UsageError, launch_environment, parse_arguments
+from foresight.apps.launching import UsageError, launch_environment, parse_arguments
 
 LAUNCH = [str(Path(sys.executable).with_name("foresight")), "launch"]
 LAUNCH_FILE = """

@@ -14,13 +14,11 @@ setup(
     zip_safe=True,
     maintainer="Foresight developers",
     maintainer_email="developers@foresight.example",
-    description="The simulated robot of Foresight and its demonstration.",
+    description="The simulated robot of Foresight as its drivers would appear.",
     license="Apache-2.0",
     entry_points={
         "console_scripts": [
             "sim = foresight_sim.sim_node:main",
-            "demo_client = foresight_sim.demo_client:main",
-            "soak_watch = foresight_sim.soak_watch:main",
         ]
     },
 )

@@ -9,13 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from foresight.bundle.manifest import Manifest, PlannerSpec
-from foresight.bundle.sessions import (
-    ProviderError,
-    Runtime,
-    Session,
-    first_line,
-    open_session,
-)
+from foresight.bundle.sessions import ProviderError, Runtime, Session, first_line, open_session
 
 MANIFEST = "manifest.yaml"
 MAX_MANIFEST_BYTES = 256 * 1024

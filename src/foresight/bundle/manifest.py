@@ -112,7 +112,7 @@ class Scale(_Section):
 class Calibration(_Section):
     """Figures measured on held-out normal driving, in the units of the graphs' outputs.
 
-    latent_surprise, no_effect, twist_surprise: of what `foresight.planning.belief.surprise_parts`
+    latent_surprise, no_effect, twist_surprise: of what `foresight.runtime.belief.surprise_parts`
     takes, the median, and what any of the three exceeds in one of 100 minutes at most.
     twist_spread: usual size of measured minus commanded twist (m/s, rad/s). arrived_gap: learned
     distance below which the robot stands at the goal.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from foresight.robot import Limits
+from foresight.bodies.profile import Limits
 
 _LEAST_STEP_S = 1e-6  # below it the arithmetic overflows, and nothing can have changed
 _ROUNDING = 1e-12  # m/s or rad/s: less is none, or a stop would end in a trace of motion

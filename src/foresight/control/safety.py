@@ -17,8 +17,8 @@ from enum import Enum, IntEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from foresight.bodies.profile import RobotProfile
 from foresight.control.limits import VelocityLimiter
-from foresight.robot import RobotProfile
 
 MAX_PLAN_STEPS = 64
 MIN_ACTION_DURATION_S, MAX_ACTION_DURATION_S = 0.001, 5.0

@@ -71,7 +71,7 @@ class DamagedError(PlacesError):
 
 
 @dataclass(frozen=True)
-class Encoder:
+class EncoderRecord:
     """One that made latents of this file: its number here, digest, and latent size."""
 
     number: int
@@ -91,7 +91,7 @@ class Contents:
     latents: list[bytes]
     edges: np.ndarray
     names: dict[str, int]
-    encoders: list[Encoder]
+    encoders: list[EncoderRecord]
     next_place: int
     next_session: int
 
@@ -206,7 +206,9 @@ class PlacesFile:
             raise PlacesError(f"{self.path}: the picture of place {place} is damaged")
         return row[0]
 
-    def add_encoder(self, digest: str, latent_size: int, known: list[Encoder]) -> Encoder:
+    def add_encoder(
+        self, digest: str, latent_size: int, known: list[EncoderRecord]
+    ) -> EncoderRecord:
         """The entry of an encoder, made if it is not among the `known` ones.
 
         Raises:
@@ -220,7 +222,7 @@ class PlacesFile:
                         f"{encoder.latent_size} here, not of {latent_size}"
                     )
                 return encoder
-        added = Encoder(1 + max((e.number for e in known), default=0), digest, latent_size)
+        added = EncoderRecord(1 + max((e.number for e in known), default=0), digest, latent_size)
         try:
             with self._connection:
                 self._connection.execute(
@@ -420,7 +422,7 @@ def _check_sound(path: Path, connection: sqlite3.Connection) -> None:
 
 
 def _contents(connection: sqlite3.Connection) -> Contents:
-    encoders = [Encoder(*row) for row in _small(connection, "encoders")]
+    encoders = [EncoderRecord(*row) for row in _small(connection, "encoders")]
     if any(not 0 < e.latent_size <= MAX_LATENT or len(e.digest) > 128 for e in encoders):
         raise PlacesError("an encoder's entry is out of bounds")
     places, edges = _rows(connection, "places", PLACE), _rows(connection, "edges", EDGE)
@@ -466,7 +468,7 @@ def _rows(connection: sqlite3.Connection, table: str, dtype: np.dtype) -> np.nda
 
 
 def _latents(
-    connection: sqlite3.Connection, encoders: list[Encoder], ids: np.ndarray
+    connection: sqlite3.Connection, encoders: list[EncoderRecord], ids: np.ndarray
 ) -> tuple[np.ndarray, list[bytes]]:
     longest = _value(connection, "SELECT max(length(jpeg)) FROM views") or 0
     if longest > MAX_JPEG_BYTES:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from foresight.memory.offsets import Offsets, length
 from foresight.memory.places import Places
 from foresight.memory.records import Pose, compose, inverse
-from foresight.planning.world_model import Compared
+from foresight.memory.relative_poses import RelativePoses, length
+from foresight.runtime.dynamics import Compared
 
 NEAR = 0.8  # as far off as this, in such metres, a place counts as here
 _SPREAD = 0.2  # of views that are taken for the same place, in such metres
@@ -60,7 +60,7 @@ class Localiser:
 
     As the robot moves it flows to places that ways lead to; at rest it stays. Each view is compared
     with the places believed in, their neighbours, and those that look most alike: how they lie, and
-    whether that can be told; `Offsets` sets that against the views before. A little of the belief
+    whether that can be told; `RelativePoses` weighs that against earlier views. Some of the belief
     always restarts from what looks alike, much of it after a surprise: so a robot that was carried
     elsewhere finds itself again.
     """
@@ -77,7 +77,7 @@ class Localiser:
         self._told: int | None = None
         self._unexplained = 0
         self._last: Pose | None = None
-        self._offsets = Offsets()
+        self._offsets = RelativePoses()
 
     def update(self, latent: np.ndarray, odometry: Pose, surprise: float = 0.0) -> Where | None:
         """Take in a view: latent (D,), taken at a pose of odometry; surprise of the belief.

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 
 from foresight.memory.localiser import NEAR, Localiser, Where
-from foresight.memory.offsets import length
 from foresight.memory.places import Places
 from foresight.memory.records import Pose, compose, inverse
-from foresight.planning.world_model import Compared
+from foresight.memory.relative_poses import length
+from foresight.runtime.dynamics import Compared
 
 SPACING = 0.35  # metres, turns counted in: no known place as near as this, and one is added
 _SURE = 0.6  # confidence from which a place is told for certain

@@ -11,7 +11,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
-from foresight.memory.file import DamagedError, Encoder, PlacesFile, set_aside
+from foresight.memory.file import DamagedError, EncoderRecord, PlacesFile, set_aside
 from foresight.memory.forgetting import least_valuable
 from foresight.memory.graph import Graph
 from foresight.memory.index import LatentIndex
@@ -510,7 +510,7 @@ def _moment(now: float | None) -> float:
     return time.time() if now is None else checked_time(now)
 
 
-def _stacked(latents: list[bytes], encoders_of: np.ndarray, current: Encoder) -> np.ndarray:
+def _stacked(latents: list[bytes], encoders_of: np.ndarray, current: EncoderRecord) -> np.ndarray:
     """(N, D) float16; zeros where another encoder made the latent."""
     empty = bytes(2 * current.latent_size)
     own = (encoders_of == current.number).tolist()

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from foresight.bodies.profile import Camera
 from foresight.bundle.manifest import ImageSpec
 from foresight.perception import image
 from foresight.perception.image import Rectifier, Rgb
-from foresight.robot import Camera
 
 
 class CameraView:

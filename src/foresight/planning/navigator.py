@@ -11,8 +11,8 @@ import numpy as np
 
 from foresight.bundle import Bundle, BundleError
 from foresight.bundle.manifest import PLANNER
-from foresight.planning.sighting import GoalSight
-from foresight.planning.world_model import Relation
+from foresight.planning.goal_pose_filter import GoalPoseFilter
+from foresight.runtime.dynamics import Relation
 
 ARRIVED_M, ARRIVED_RAD = 0.12, math.radians(12)
 NEARLY_M, NEARLY_RAD = 0.2, math.radians(18)
@@ -110,7 +110,7 @@ class Navigator:
         """Nothing is known yet of how the goal lies and how the drive there goes."""
         self._goal = None if latent is None else latent.astype(np.float32)
         self._final = final
-        self._sight = GoalSight()
+        self._sight = GoalPoseFilter()
         self._arrivals = self._escapes = 0
         self._nearly_since_s: float | None = None
         self._best_eta_s, self._best_at_s = math.inf, 0.0

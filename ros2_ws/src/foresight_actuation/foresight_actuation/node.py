@@ -15,6 +15,7 @@ from sensor_msgs.msg import LaserScan
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
+from foresight.bodies.profile import RobotProfile
 from foresight.control.safety import (
     Command,
     CommandAverage,
@@ -24,8 +25,7 @@ from foresight.control.safety import (
     SafetySettings,
     State,
 )
-from foresight.robot import RobotProfile
-from foresight_interfaces.msg import ExecutedAction, Status
+from foresight_interfaces.msg import ActuationStatus, ExecutedAction
 from foresight_interfaces.msg import Plan as PlanMessage
 from foresight_node import ForesightNode, parameter, run
 from foresight_node.messages import LATCHED, LATEST, seconds, to_stamp
@@ -116,11 +116,13 @@ class ActuationNode(ForesightNode[Parameters]):
             TwistStamped if self._stamped else Twist, "cmd_vel", LATEST
         )
         self._executed = self.advertise(ExecutedAction, "executed_action", 10)
-        self._statuses = self.advertise(Status, "status", LATCHED)
+        self._statuses = self.advertise(ActuationStatus, "actuation_status", LATCHED)
         self.health.fact("bundle", "none: it runs no model")
         self.health.fact("providers", "none")
         self.health.count("plans dropped: refused", 0)
-        self.listen(PlanMessage, "plan", self._on_plan, LATEST, lost="plans dropped: node busy")
+        self.listen(
+            PlanMessage, "action_plan", self._on_plan, LATEST, lost="plans dropped: node busy"
+        )
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         if values.use_scan:
             self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
@@ -275,7 +277,7 @@ class ActuationNode(ForesightNode[Parameters]):
             if not faulty:
                 self.get_logger().info(f"{command.state.name}: {command.explanation}")
         self._told, self._told_s = (command.state, command.reason.sentence), now_s
-        message = Status(state=int(command.state), reason=command.explanation)
+        message = ActuationStatus(state=int(command.state), reason=command.explanation)
         message.header.stamp = to_stamp(self._entered_s)
         message.header.frame_id = self.values.base_frame
         self._statuses.publish(message)

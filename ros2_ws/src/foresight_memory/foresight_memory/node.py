@@ -24,13 +24,13 @@ from foresight import bundle
 from foresight.bundle import PROVIDERS, Bundle, Runtime
 from foresight.memory import CAPACITY, Places, PlacesError
 from foresight.memory.file import DamagedError
-from foresight.memory.guide import Aim as GuideAim
-from foresight.memory.keeper import Here, Keeper, View
+from foresight.memory.spatial_memory import Here, SpatialMemory, View
+from foresight.memory.topological_navigator import Subgoal as GuideAim
 from foresight.perception import image
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
-from foresight.planning.world_model import Relation
-from foresight_interfaces.msg import Aim, Belief, Observation, Place
+from foresight.runtime.dynamics import Relation
+from foresight_interfaces.msg import Belief, Observation, Place, Subgoal
 from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
 from foresight_memory.track import Track, TrackError
 from foresight_node import ERROR, ForesightNode, parameter, run
@@ -97,7 +97,7 @@ class MemoryNode(ForesightNode[Parameters]):
 
     def __init__(self, **options: object) -> None:
         super().__init__("memory", Parameters, **options)
-        self._keeper: Keeper | None = None
+        self._keeper: SpatialMemory | None = None
 
     def configure(self) -> None:
         values = self.values
@@ -115,10 +115,10 @@ class MemoryNode(ForesightNode[Parameters]):
         self._worker = self.start_worker()
         self._keeper = self._worker.call(lambda: self._open(loaded))
         self.health.fact("bundle", loaded.digest)
-        self._places = self.advertise(Place, "place", LATCHED)
-        self._aims = self.advertise(Aim, "aim", LATEST)
+        self._places = self.advertise(Place, "current_place", LATCHED)
+        self._aims = self.advertise(Subgoal, "subgoal", LATEST)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
-        self.listen(Image, "view", self._on_view, qos_profile_sensor_data)
+        self.listen(Image, "model_image", self._on_view, qos_profile_sensor_data)
         self.listen(Observation, "observation", self._on_observation, LATEST)
         self.listen(Belief, "belief", self._on_belief, LATEST)
         self.every(1.0, self._look_after)
@@ -147,7 +147,7 @@ class MemoryNode(ForesightNode[Parameters]):
         if keeper is not None:
             self._worker.call(keeper.places.close)
 
-    def _open(self, loaded: Bundle) -> Keeper:
+    def _open(self, loaded: Bundle) -> SpatialMemory:
         values, manifest = self.values, loaded.manifest
         file = Path(values.file).expanduser() if values.file else default_file(self.get_namespace())
         relation, encoder = Relation(loaded), Encoder(loaded)
@@ -167,7 +167,7 @@ class MemoryNode(ForesightNode[Parameters]):
         self.health.fact("providers", ", ".join(relation.providers))
         self.health.fact("file", file)
         self._tell_size(len(places), places.ways)
-        return Keeper(places, relation)
+        return SpatialMemory(places, relation)
 
     # --- what comes in
 
@@ -192,7 +192,7 @@ class MemoryNode(ForesightNode[Parameters]):
         try:
             picture = self._picture(message)
         except ImageError as error:
-            self.health.problem("view", f"view: {error}")
+            self.health.problem("model_image", f"model_image: {error}")
             return
         stamp = message.header.stamp
         self._views.append(((stamp.sec, stamp.nanosec), picture))
@@ -280,8 +280,10 @@ class MemoryNode(ForesightNode[Parameters]):
         pose.orientation.z, pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
         return place
 
-    def _aim(self, aim: GuideAim, header: Header, guided: UUID) -> Aim:
-        message = Aim(header=header, goal_id=guided, final=aim.final, bundle_digest=self._digest)
+    def _aim(self, aim: GuideAim, header: Header, guided: UUID) -> Subgoal:
+        message = Subgoal(
+            header=header, goal_id=guided, final=aim.final, bundle_digest=self._digest
+        )
         message.expected_s = float(aim.expected_s) if math.isfinite(aim.expected_s) else -1.0
         message.place = aim.place or 0
         if aim.latent is not None:
@@ -328,7 +330,7 @@ class MemoryNode(ForesightNode[Parameters]):
 
     # --- services
 
-    def _serve(self, kind: type, answer: Callable[[Keeper, Any, Any], None]) -> None:
+    def _serve(self, kind: type, answer: Callable[[SpatialMemory, Any, Any], None]) -> None:
         """A service whose `answer` runs on the worker, and whose errors are told in `message`."""
 
         def callback(request: Any, response: Any) -> Any:
@@ -348,24 +350,24 @@ class MemoryNode(ForesightNode[Parameters]):
         service = self.create_service(kind, kind.__name__.lower(), callback)
         self.release_later(lambda: self.destroy_service(service))
 
-    def _remember(self, keeper: Keeper, request: Any, response: Any) -> None:
+    def _remember(self, keeper: SpatialMemory, request: Any, response: Any) -> None:
         max_age_s = self.values.observation_max_age_s
         response.node = keeper.remember(request.name, self.now_s(), max_age_s)
 
-    def _recall(self, keeper: Keeper, request: Any, response: Any) -> None:
+    def _recall(self, keeper: SpatialMemory, request: Any, response: Any) -> None:
         here, picture = keeper.recall(request.name)
         response.place = self._place(here, to_stamp(here.first_seen))
         response.place.name = request.name
         response.image = picture_message(picture, Header(stamp=response.place.header.stamp))
 
-    def _forget(self, keeper: Keeper, request: Any, _response: Any) -> None:
+    def _forget(self, keeper: SpatialMemory, request: Any, _response: Any) -> None:
         keeper.forget(request.name)
 
-    def _route(self, keeper: Keeper, request: Any, response: Any) -> None:
+    def _route(self, keeper: SpatialMemory, request: Any, response: Any) -> None:
         route = keeper.route(request.name)
         response.nodes, response.expected_s = route.places, route.expected_s
 
-    def _lead(self, keeper: Keeper, request: Any, _response: Any) -> None:
+    def _lead(self, keeper: SpatialMemory, request: Any, _response: Any) -> None:
         if request.start:
             keeper.lead(self._goal(request))
             self._guided = request.goal_id
@@ -400,7 +402,7 @@ def default_file(namespace: str) -> Path:
     return Path(state) / "foresight" / namespace.strip("/") / "places.db"
 
 
-def _observe(keeper: Keeper, view: View, learn: bool) -> Observed:
+def _observe(keeper: SpatialMemory, view: View, learn: bool) -> Observed:
     """On the worker."""
     start = time.perf_counter()
     aim, fault = None, ""

@@ -12,7 +12,7 @@ from std_srvs.srv import Trigger
 
 from foresight.missions import Mission, MissionError, Progress, Run, State
 from foresight_interfaces.msg import MissionStatus
-from foresight_mission.robot import RosRobot
+from foresight_mission.robot_client import RosRobot
 from foresight_node import ERROR, Health, parameter, run
 from foresight_node.messages import LATCHED
 from foresight_node.parameters import ParameterServer

@@ -12,13 +12,13 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Bool, Header
 
 from foresight import bundle
+from foresight.bodies.profile import RobotProfile
 from foresight.bundle import PROVIDERS, Runtime
 from foresight.perception import image
 from foresight.perception.camera import CameraView
+from foresight.perception.camera_watch import CameraWatch
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
-from foresight.perception.watch import CameraWatch
-from foresight.robot import RobotProfile
 from foresight_interfaces.msg import Observation
 from foresight_node import ForesightNode, parameter, run
 from foresight_node.messages import LATEST, floats, picture_message, seconds
@@ -79,7 +79,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self._encoder.providers))
         self._publisher = self.advertise(Observation, "observation", LATEST)
-        self._views = self.advertise(Image, "view", qos_profile_sensor_data)
+        self._views = self.advertise(Image, "model_image", qos_profile_sensor_data)
         self._worker = self.start_worker()
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)

@@ -9,15 +9,15 @@ import numpy as np
 from rclpy.action.server import ServerGoalHandle
 from sensor_msgs.msg import LaserScan
 
-from foresight.planning.explorer import (
+from foresight.exploration.explorer import (
     ExplorationStatus,
     ExplorationStep,
     Explorer,
     check_bounds,
 )
 from foresight_interfaces.action import Explore
-from foresight_planning.pursuit import Code, Ending, Host, Pursuit
-from foresight_planning.senses import Pulse
+from foresight_planning.active_goal import ActiveGoal, Code, Ending, Host
+from foresight_planning.sensor_buffer import Pulse
 
 PERIOD_S = 0.1
 GRACE_S = 2.0
@@ -26,7 +26,7 @@ GRACE_S = 2.0
 _Layout = tuple[int, float, float]
 
 
-class Exploration(Pursuit):
+class Exploration(ActiveGoal):
     """Updates the explorer with every scan, ten times a second at most; only the worker touches
     it."""
 

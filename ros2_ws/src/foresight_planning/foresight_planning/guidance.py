@@ -9,10 +9,10 @@ import numpy as np
 from rclpy.client import Client
 from rclpy.task import Future
 
-from foresight_interfaces.msg import Aim
+from foresight_interfaces.msg import Subgoal
 from foresight_interfaces.srv import Guide
 from foresight_node.messages import seconds
-from foresight_planning.senses import Pulse
+from foresight_planning.sensor_buffer import Pulse
 
 AGAIN_S = 1.0
 """Between two requests, until there is an answer."""
@@ -36,7 +36,7 @@ class Guidance:
         self._client, self._request, self._latent_size = client, request, latent_size
         self._answer: Future | None = None
         self._asked_s = -math.inf
-        self._aim: Aim | None = None
+        self._aim: Subgoal | None = None
         self._heard = Pulse()
         self.refusal = ""
 
@@ -56,7 +56,7 @@ class Guidance:
             self._answer = self._client.call_async(self._request)
             self._answer.add_done_callback(self._on_answer)
 
-    def take(self, aim: Aim) -> str:
+    def take(self, aim: Subgoal) -> str:
         """Keep an aim, if it is one for this goal.
 
         Returns:
@@ -77,7 +77,7 @@ class Guidance:
         self._heard.beat(seconds(aim.header.stamp))
         return ""
 
-    def aim_at(self, now_s: float, timeout_s: float, since: Pulse) -> Aim | None:
+    def aim_at(self, now_s: float, timeout_s: float, since: Pulse) -> Subgoal | None:
         """The last aim; None when there is none, or it is older than `timeout_s`."""
         return self._aim if self.silent_s(now_s, timeout_s, since) <= timeout_s else None
 

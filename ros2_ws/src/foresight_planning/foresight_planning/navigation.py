@@ -9,14 +9,14 @@ import numpy as np
 from rclpy.action.server import ServerGoalHandle
 
 from foresight.planning import NavigationStep, Status
-from foresight.planning.pursuit import look_around
+from foresight.planning.path_following import look_around
 from foresight_interfaces.action import NavigateToImage, NavigateToPlace
-from foresight_interfaces.msg import Aim, Belief
+from foresight_interfaces.msg import Belief, Subgoal
 from foresight_interfaces.srv import Guide
 from foresight_node.messages import floats
+from foresight_planning.active_goal import ActiveGoal, Code, Ending, Host
 from foresight_planning.guidance import Guidance
-from foresight_planning.pursuit import Code, Ending, Host, Pursuit
-from foresight_planning.senses import Pulse
+from foresight_planning.sensor_buffer import Pulse
 
 LOOK_AROUND_S = 15.0
 """Once around; towards a picture the robot then drives, whether it knows where it is or not."""
@@ -38,7 +38,7 @@ class Heading:
 LOOK = Heading(None, False)
 
 
-class Navigation(Pursuit):
+class Navigation(ActiveGoal):
     """Replans from beliefs; a subclass says whereto."""
 
     def __init__(self, host: Host, handle: ServerGoalHandle) -> None:
@@ -60,7 +60,7 @@ class Navigation(Pursuit):
         del now_s
         return None
 
-    # --- see `Pursuit`
+    # --- see `ActiveGoal`
 
     def fault(self) -> str:
         if math.isfinite(self._timeout_s) and self._timeout_s > 0:
@@ -96,9 +96,9 @@ class Navigation(Pursuit):
         self.host.drive(self, stamp_s, REST if heading is None else around, None)
         self._afresh = True
 
-    def on_aim(self, aim: Aim) -> None:
+    def on_aim(self, aim: Subgoal) -> None:
         if self._guidance is not None and (fault := self._guidance.take(aim)):
-            self.host.health.problem("aim", fault)
+            self.host.health.problem("subgoal", fault)
 
     def resume(self) -> None:
         super().resume()
@@ -169,7 +169,7 @@ class Navigation(Pursuit):
         self._guided_since.beat(self.host.now_s())
         self._guidance.ask()
 
-    def _aim(self, now_s: float) -> Aim | None:
+    def _aim(self, now_s: float) -> Subgoal | None:
         """Memory's, if it sends one."""
         if self._guidance is None:
             return None

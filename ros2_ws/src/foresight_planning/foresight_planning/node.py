@@ -17,22 +17,22 @@ from sensor_msgs.msg import CameraInfo, LaserScan
 from std_msgs.msg import Bool, String
 
 from foresight import bundle
+from foresight.bodies.profile import RobotProfile
 from foresight.bundle import Runtime
 from foresight.perception.image import ImageError
 from foresight.planning import Navigator
-from foresight.robot import RobotProfile
-from foresight_interfaces.msg import Aim, Belief, Plan, Status
+from foresight_interfaces.msg import ActuationStatus, Belief, Plan, Subgoal
 from foresight_interfaces.srv import Guide
 from foresight_node import ERROR, ForesightNode, run
 from foresight_node.messages import LATCHED, LATEST, fault_of, floats, seconds, to_stamp
+from foresight_planning.active_goal import ActiveGoal, Code, Ending
 from foresight_planning.exploration import Exploration
-from foresight_planning.helm import Helm
+from foresight_planning.goal_planner import GoalPlanner
 from foresight_planning.navigation import REST, ToImage, ToPlace
 from foresight_planning.parameters import Parameters
-from foresight_planning.pursuit import Code, Ending, Pursuit
-from foresight_planning.senses import Senses, stamped
+from foresight_planning.sensor_buffer import SensorBuffer, stamped
 
-ACTIONS: tuple[type[Pursuit], ...] = (ToImage, ToPlace, Exploration)
+ACTIONS: tuple[type[ActiveGoal], ...] = (ToImage, ToPlace, Exploration)
 WATCH_PERIOD_S = 0.1
 FEEDBACK_PERIOD_S = 0.5
 RESULT_KEPT_S = 60
@@ -44,19 +44,19 @@ COMES_BACK = ("", "active", "stopping", "waiting", "starting")
 class PlanningNode(ForesightNode[Parameters]):
     """Pursues one goal at a time, of whatever action; a newer one takes over.
 
-    How a goal is pursued is its `Pursuit`'s matter. Here each one begins in `_on_accepted` and
+    How a goal is pursued is its `ActiveGoal`'s matter. Here each one begins in `_on_accepted` and
     ends in `finish`. It is the `Host` of the pursuits.
     """
 
     def __init__(self, **options: object) -> None:
         super().__init__("planning", Parameters, **options)
-        self._pursuit: Pursuit | None = None
+        self._pursuit: ActiveGoal | None = None
         self._stamps: dict[float, Time] = {}  # of the last beliefs, by their seconds
         self._results: dict[bytes, Future] = {}
         self._held_reason: str | None = None
         self._interrupted_s = 0.0
         self._system_state = ""
-        self.senses = Senses()
+        self.senses = SensorBuffer()
         # A goal may end in any state of the lifecycle, and its client shall hear of it.
         self._servers = [self._serve(kind) for kind in ACTIONS]
         self.create_subscription(String, "system_state", self._on_system_state, LATCHED)
@@ -71,7 +71,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self.worker = self.start_worker()
         # On the thread that will plan: a captured CUDA graph belongs to one thread.
         self.helm = self.worker.call(
-            lambda: Helm(
+            lambda: GoalPlanner(
                 loaded,
                 self.profile,
                 Navigator(loaded, values.seed, values.threads, values.planner),
@@ -79,7 +79,7 @@ class PlanningNode(ForesightNode[Parameters]):
         )
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self.helm.navigator.providers))
-        self._plans = self.advertise(Plan, "plan", LATEST)
+        self._plans = self.advertise(Plan, "action_plan", LATEST)
         self.guide = self.create_client(Guide, "guide")
         self.release_later(lambda: self.destroy_client(self.guide))
         self._listen()
@@ -87,7 +87,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self.every(FEEDBACK_PERIOD_S, self._give_feedback, always=True)
 
     def activate(self) -> None:
-        self.senses = Senses()  # what was true before the pause need not be true now
+        self.senses = SensorBuffer()  # what was true before the pause need not be true now
         if self._pursuit is not None:
             self._pursuit.resume()
             self.get_logger().info("planning is active again; the goal goes on")
@@ -112,15 +112,15 @@ class PlanningNode(ForesightNode[Parameters]):
 
     def _listen(self) -> None:
         self.listen(Belief, "belief", self._on_belief, LATEST)
-        self.listen(Aim, "aim", self._on_aim, LATEST)
+        self.listen(Subgoal, "subgoal", self._on_aim, LATEST)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         if self.values.use_scan:
             self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
         self.listen(Bool, "bumper", self._on_bumper, qos_profile_sensor_data)
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
-        self.listen(Status, "status", self._on_status, LATCHED)
+        self.listen(ActuationStatus, "actuation_status", self._on_status, LATCHED)
 
-    def _serve(self, kind: type[Pursuit]) -> ActionServer:
+    def _serve(self, kind: type[ActiveGoal]) -> ActionServer:
         return ActionServer(
             self,
             kind.ACTION,
@@ -140,7 +140,7 @@ class PlanningNode(ForesightNode[Parameters]):
             return GoalResponse.REJECT
         return GoalResponse.ACCEPT
 
-    def _on_accepted(self, kind: type[Pursuit], handle: ServerGoalHandle) -> None:
+    def _on_accepted(self, kind: type[ActiveGoal], handle: ServerGoalHandle) -> None:
         # Here, not in the execute callback: the executor may run two of those in reverse order.
         self._finish(Code.PREEMPTED, "a newer goal took over", hold=False)
         pursuit = self._pursuit = kind(self, handle)
@@ -165,7 +165,7 @@ class PlanningNode(ForesightNode[Parameters]):
                 self._finish(*ending)
         self.health.fact("doing", self._pursuit.doing() if self._pursuit else "nothing")
 
-    def _break_off(self, pursuit: Pursuit) -> Ending | None:
+    def _break_off(self, pursuit: ActiveGoal) -> Ending | None:
         """What ends an interrupted pursuit now, if anything does."""
         if pursuit.handle.is_cancel_requested:
             return Code.CANCELLED, "cancelled by the client"
@@ -193,22 +193,22 @@ class PlanningNode(ForesightNode[Parameters]):
 
     # --- for pursuits, see `Host`
 
-    def is_driving(self, pursuit: Pursuit) -> bool:
+    def is_driving(self, pursuit: ActiveGoal) -> bool:
         resting = pursuit.interrupted or pursuit.handle.is_cancel_requested
         return pursuit is self._pursuit and not resting
 
     def drive(
-        self, pursuit: Pursuit, stamp_s: float, actions: np.ndarray, energy: np.ndarray | None
+        self, pursuit: ActiveGoal, stamp_s: float, actions: np.ndarray, energy: np.ndarray | None
     ) -> None:
         if self.is_driving(pursuit):
             self._publish(pursuit, stamp_s, actions, energy)
             self.health.event("plans")
 
-    def finish(self, pursuit: Pursuit, code: int, message: str) -> None:
+    def finish(self, pursuit: ActiveGoal, code: int, message: str) -> None:
         if pursuit is self._pursuit:
             self._finish(code, message)
 
-    def fail(self, pursuit: Pursuit, error: Exception) -> None:
+    def fail(self, pursuit: ActiveGoal, error: Exception) -> None:
         if pursuit is not self._pursuit:
             return
         if isinstance(error, ImageError):
@@ -220,7 +220,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._finish(Code.INTERNAL, text)
 
     def _publish(
-        self, pursuit: Pursuit, stamp_s: float, actions: np.ndarray, energy: np.ndarray | None
+        self, pursuit: ActiveGoal, stamp_s: float, actions: np.ndarray, energy: np.ndarray | None
     ) -> None:
         # Whoever follows an image to the command finds it by its stamp, to the nanosecond.
         stamp = self._stamps.get(stamp_s) or to_stamp(stamp_s)
@@ -249,7 +249,7 @@ class PlanningNode(ForesightNode[Parameters]):
         if self._pursuit is not None:
             self._pursuit.on_belief(belief, stamp_s)
 
-    def _on_aim(self, aim: Aim) -> None:
+    def _on_aim(self, aim: Subgoal) -> None:
         if self._pursuit is not None:
             self._pursuit.on_aim(aim)
 
@@ -275,8 +275,8 @@ class PlanningNode(ForesightNode[Parameters]):
         except ImageError as error:
             self.health.problem("camera_info", str(error))
 
-    def _on_status(self, status: Status) -> None:
-        stopped = status.state in (Status.STOPPED, Status.EMERGENCY)
+    def _on_status(self, status: ActuationStatus) -> None:
+        stopped = status.state in (ActuationStatus.STOPPED, ActuationStatus.EMERGENCY)
         self._held_reason = status.reason if stopped else None
         if self._pursuit is not None:
             self._pursuit.held(self._held_reason)

@@ -1,1 +1,1 @@
-"""A simulated robot for the graph, and the demonstration that drives it."""
+"""A simulated robot as its drivers would appear in the graph."""

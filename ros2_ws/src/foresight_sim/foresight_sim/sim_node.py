@@ -23,15 +23,15 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
 
+from foresight.bodies.profile import RobotProfile
 from foresight.perception.image import pinhole
-from foresight.robot import RobotProfile
-from foresight.sim import tasks
-from foresight.sim.apartment import Apartment, free_space
-from foresight.sim.realtime import TICK_S, Driver, Pace, Rate
-from foresight.sim.robot import SCAN_HEIGHT_M, Simulator
+from foresight.worlds import tasks
+from foresight.worlds.apartments.apartment import Apartment, free_space
+from foresight.worlds.apartments.simulator import SCAN_HEIGHT_M, Simulator
+from foresight.worlds.realtime import TICK_S, Driver, Pace, Rate
 from foresight_node.messages import floats
 from foresight_node.parameters import ParameterServer, parameter
-from foresight_sim.spin import Interrupted, Spinner, init
+from foresight_node.spin import Interrupted, Spinner, init
 
 CAMERA_FRAME = "camera_optical_frame"
 SCAN_FRAME = "laser"

@@ -15,8 +15,9 @@ from rclpy.qos import QoSProfile
 
 from foresight import bundle
 from foresight.bundle import PROVIDERS, Runtime
-from foresight.planning import Belief as TrackedBelief
-from foresight.planning import BeliefTracker, Imagined
+from foresight.runtime.belief import Belief as TrackedBelief
+from foresight.runtime.belief import BeliefTracker
+from foresight.runtime.dynamics import Imagined
 from foresight_interfaces.msg import Belief, ExecutedAction, Imagination, Observation, Plan
 from foresight_interfaces.srv import Imagine
 from foresight_node import ERROR, ForesightNode, parameter, run
@@ -87,7 +88,7 @@ class WorldModelNode(ForesightNode[Parameters]):
             lost="actions dropped: node busy",
         )
         self.health.count("observations dropped: refused", 0)
-        self.listen(Plan, "plan", self._on_plan, LATEST)
+        self.listen(Plan, "action_plan", self._on_plan, LATEST)
         service = self.create_service(Imagine, "imagine", self._on_imagine)
         self.release_later(lambda: self.destroy_service(service))
 

@@ -1,0 +1,1 @@
+"""Clients that drive the whole stack and watch it: the demonstration, the soak test."""

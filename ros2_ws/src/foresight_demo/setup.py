@@ -1,0 +1,25 @@
+from setuptools import find_packages, setup
+
+package_name = "foresight_demo"
+
+setup(
+    name=package_name,
+    version="0.1.0",
+    packages=find_packages(),
+    data_files=[
+        ("share/ament_index/resource_index/packages", [f"resource/{package_name}"]),
+        (f"share/{package_name}", ["package.xml"]),
+    ],
+    install_requires=["setuptools"],
+    zip_safe=True,
+    maintainer="Foresight developers",
+    maintainer_email="developers@foresight.example",
+    description="The demonstration of Foresight and its soak test.",
+    license="Apache-2.0",
+    entry_points={
+        "console_scripts": [
+            "demo_client = foresight_demo.demo_client:main",
+            "soak_watch = foresight_demo.soak_watch:main",
+        ]
+    },
+)

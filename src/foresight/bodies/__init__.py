@@ -1,0 +1,1 @@
+"""Robots as the stack knows them: their profiles."""

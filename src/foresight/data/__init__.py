@@ -1,0 +1,1 @@
+"""Recorded drives: how they are collected, imported, stored and read."""

@@ -1,0 +1,259 @@
+"""`foresight collect`: simulated robots drive themselves around homes and record what they see."""
+
+from __future__ import annotations
+
+import multiprocessing as mp
+import os
+import queue
+import signal
+import time
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+from foresight.bodies.profile import RobotProfile
+from foresight.control.limits import VelocityLimiter
+from foresight.data.dataset import PERIOD_S, Episode, save_episode
+from foresight.data.recording import put_down, record
+from foresight.exploration.collection_policy import CollectionPolicy
+from foresight.worlds.apartments.randomise import Variation
+
+EPISODE_FRAMES = 1000
+_RENDER_THREADS = "LP_NUM_THREADS"  # Mesa's software renderer; by default one per core, each time
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot that somebody puts down once in one home: what it still has to record."""
+
+    world: int
+    seed: int  # draws where it stands, how it drives, its noise and its variation
+    names: tuple[str, ...]  # of its episodes, in order
+    randomise: bool
+    episode_frames: int
+    first: int = 0  # episodes that an earlier run finished
+
+    def missing(self, folder: Path) -> Robot | None:
+        """The same robot less what lies in the folder; None if it has nothing left to do.
+
+        Its earlier state is lost: it is put down again.
+        """
+        left = tuple(name for name in self.names if not (folder / name).exists())
+        return replace(self, names=left, first=len(self.names) - len(left)) if left else None
+
+    def drive(self, profile: RobotProfile) -> Iterator[tuple[str, Episode, str]]:
+        """Drive on by scan and bumper: file name, episode, source; one after the other."""
+        variation = Variation.draw(self.seed) if self.randomise else Variation()
+        luck = self.seed + 7919 * self.first  # not the drive of the run before once more
+        simulator = variation.simulator(self.world, profile, self.seed)
+        simulator.reset(put_down(simulator.apartment, profile, luck))
+        driver, limiter = CollectionPolicy(profile, luck), VelocityLimiter(profile.limits)
+        source = f"home {self.world}, wandering"
+        if self.randomise:
+            source += f", {variation}"
+        try:
+            for name in self.names:
+                yield (
+                    name,
+                    Episode(*record(simulator, driver, limiter, PERIOD_S, self.episode_frames)),
+                    source,
+                )
+        finally:
+            simulator.close()
+
+
+def collect(
+    folder: Path,
+    worlds: Sequence[int],
+    profile_path: Path,
+    frames: int,
+    workers: int,
+    seed: int,
+    randomise: bool = False,
+    ray: str | None = None,
+    episode_frames: int = EPISODE_FRAMES,
+) -> dict[str, float]:
+    """Drive until `frames` frames are on disk, spread evenly over the homes `worlds`.
+
+    Every robot is put down once and drives on by itself, from episode to episode, on scan, bumper
+    and odometry; with one home and one worker that is one robot. Neither map nor true pose is
+    recorded or used. What an earlier run of the same call left in the folder is kept.
+
+    Args:
+        workers: robots that drive at the same time: processes here, or tasks of a Ray cluster.
+        ray: address of the cluster, "auto", or "local" to start one on this machine. Episodes
+            come back over the network; nodes need this package, but no shared disk.
+
+    Returns:
+        frames (in the folder), seconds, frames_per_second, bumps_per_minute (of this run).
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, with a sentence on what is kept.
+        RuntimeError: a robot died, or there is no Ray.
+    """
+    profile = RobotProfile.load(profile_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    planned = _plan(worlds, frames, workers, seed, randomise, episode_frames)
+    robots = [robot for whole in planned if (robot := whole.missing(folder))]
+    total = sum(len(robot.names) for robot in planned)
+    done = total - sum(len(robot.names) for robot in robots)
+    before, bumps, started = done, 0, time.perf_counter()
+    if ray is None or not robots:
+        run = _on_processes(robots, folder, profile, workers)
+    else:
+        run = _on_ray(robots, folder, profile, workers, ray)
+    columns = ("collecting", BarColumn(), MofNCompleteColumn(), "episodes", TimeRemainingColumn())
+    try:
+        with Progress(*columns) as progress:
+            bar = progress.add_task("", total=total, completed=done)
+            for bumped in run:
+                done, bumps = done + 1, bumps + bumped
+                progress.advance(bar)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            f"{done} of {total} episodes are kept in {folder}; the same command goes on from there"
+        ) from None
+    finally:
+        run.close()
+    seconds, fresh = time.perf_counter() - started, (done - before) * episode_frames
+    return {
+        "frames": total * episode_frames,
+        "seconds": seconds,
+        "frames_per_second": fresh / seconds,
+        "bumps_per_minute": bumps / (fresh * PERIOD_S / 60) if fresh else 0.0,
+    }
+
+
+def _plan(
+    worlds: Sequence[int],
+    frames: int,
+    workers: int,
+    seed: int,
+    randomise: bool,
+    episode_frames: int,
+) -> list[Robot]:
+    """Robots for every worker, as many in each home; they share the episodes evenly."""
+    episodes = -(-frames // episode_frames)
+    count = min(episodes, len(worlds) * -(-workers // len(worlds)))
+    robots = []
+    for k in range(count):
+        world, own_seed = worlds[k % len(worlds)], seed * 100_000 + k
+        drive = f"w{world}-{'r' if randomise else 's'}{own_seed:08d}"
+        names = tuple(f"{drive}-{index:04d}.h5" for index in range(len(range(k, episodes, count))))
+        robots.append(Robot(world, own_seed, names, randomise, episode_frames))
+    return robots
+
+
+def _save(folder: Path, profile: RobotProfile, name: str, episode: Episode, source: str) -> int:
+    """Write an episode; the number of bumps in it."""
+    save_episode(folder / name, episode, profile.name, source)
+    return int(np.count_nonzero(np.diff(episode.bump.astype(int)) > 0))
+
+
+# ----- processes of this machine
+
+
+def _on_processes(
+    robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int
+) -> Generator[int]:
+    """Bumps of each episode, as it is finished."""
+    context = mp.get_context("spawn")
+    reports: mp.Queue = context.Queue()
+    threads = max(1, len(os.sched_getaffinity(0)) // workers)
+    processes = [
+        context.Process(
+            target=_work,
+            args=(robots[k::workers], folder, profile, threads, reports),
+            daemon=True,
+        )
+        for k in range(min(workers, len(robots)))
+    ]
+    try:
+        for process in processes:
+            process.start()
+        for _ in range(sum(len(robot.names) for robot in robots)):
+            yield _next_report(reports, processes)
+    finally:
+        started = [process for process in processes if process.pid is not None]
+        for process in started:
+            if process.is_alive():
+                process.terminate()
+        for process in started:
+            process.join()
+        for robot in robots:
+            for name in robot.names:
+                (folder / name).with_suffix(".partial").unlink(missing_ok=True)
+
+
+def _work(
+    robots: Sequence[Robot],
+    folder: Path,
+    profile: RobotProfile,
+    threads: int,
+    reports: mp.Queue,
+) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    os.environ.setdefault(_RENDER_THREADS, str(threads))
+    for robot in robots:
+        for name, episode, source in robot.drive(profile):
+            reports.put(_save(folder, profile, name, episode, source))
+
+
+def _next_report(reports: mp.Queue, processes: list) -> int:
+    while True:
+        try:
+            return reports.get(timeout=1.0)
+        except queue.Empty:
+            broken = [p for p in processes if p.exitcode not in (None, 0)]
+            if broken:
+                raise RuntimeError(
+                    f"a collecting robot died (exit code {broken[0].exitcode}), see above"
+                ) from None
+
+
+# ----- tasks of a Ray cluster
+
+
+def _on_ray(
+    robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int, address: str
+) -> Generator[int]:
+    """As `_on_processes`; the episodes travel to this machine and are written here."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    if address == "local":  # a node that only this machine reaches
+        os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+    try:
+        import ray
+    except ImportError:
+        raise RuntimeError(
+            "--ray needs Ray, which is not installed: pip install 'foresight[cluster]'"
+        ) from None
+    variables = {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "egl"), _RENDER_THREADS: "1"}
+    local: dict[str, Any] = (
+        {"num_cpus": workers, "include_dashboard": False} if address == "local" else {}
+    )
+    try:
+        ray.init(address, runtime_env={"env_vars": variables}, log_to_driver=False, **local)
+    except (ConnectionError, ValueError) as error:
+        raise RuntimeError(f"no Ray cluster at {address!r} ({error})") from error
+    task = ray.remote(num_returns="streaming", max_retries=0)(Robot.drive)
+    waiting = list(robots)
+    streams: list[Any] = []
+    try:
+        while waiting or streams:
+            while waiting and len(streams) < workers:
+                streams.append(task.remote(waiting.pop(0), profile))
+            ready: Any = ray.wait(streams, num_returns=1)[0][0]
+            try:
+                episode = ray.get(next(ready))
+            except StopIteration:
+                streams.remove(ready)
+            else:
+                yield _save(folder, profile, *episode)
+    except ray.exceptions.RayError as error:
+        raise RuntimeError(f"a collecting robot died: {error}") from error
+    finally:
+        ray.shutdown()

@@ -1,0 +1,1 @@
+"""How well a model drives: suites, baselines, figures and pictures."""

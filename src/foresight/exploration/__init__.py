@@ -1,0 +1,1 @@
+"""Driving without a goal: maps, frontiers, and policies that collect experience."""

@@ -1,0 +1,1 @@
+"""Searches for the best action sequence; the exported planner holds one of them."""
