@@ -31,14 +31,14 @@ INTERFACES = [
     for path in sorted(ROOT.glob(f"ros2_ws/src/foresight_interfaces/{kind}/*.{kind}"))
 ]
 # The rooms of the core, from the ground up: docs/architecture.md draws them.
-ROOMS = """
-    geometry odometry resources
-    bodies bundle perception control
-    runtime planning exploration memory missions
-    worlds
-    world_model solvers data training evaluation
-    apps
-""".split()
+ROOMS = [
+    *("geometry", "odometry", "resources"),
+    *("bodies", "bundle", "perception", "control"),
+    *("runtime", "planning", "exploration", "memory", "missions"),
+    "worlds",
+    *("world_model", "solvers", "data", "training", "evaluation"),
+    "apps",
+]
 # Python module -> rosdep key, where the two differ
 ROSDEP_KEYS = {
     "PIL": "python3-pil",

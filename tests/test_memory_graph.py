@@ -13,11 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from foresight.geometry import compose, inverse
 from foresight.memory import Places, PlacesError
 from foresight.memory.costs import RISK_S, costs, success_probability
 from foresight.memory.forgetting import cut_vertices, least_valuable
 from foresight.memory.graph import Graph
-from foresight.memory.records import EDGE, compose, inverse
+from foresight.memory.records import EDGE
 from memories import NOW, corridor, latent, opened, picture
 
 DAY = 86400.0

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from foresight.memory.records import Pose, compose, inverse
+from foresight.geometry import Pose, compose, inverse
 from foresight.memory.relative_poses import RelativePoses
 from foresight.runtime.dynamics import Compared
 

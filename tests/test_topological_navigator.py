@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from foresight.geometry import Pose, compose, inverse
 from foresight.memory import Places
 from foresight.memory.localiser import Localiser, Where
 from foresight.memory.mapper import Mapper
-from foresight.memory.records import Pose, compose, inverse
 from foresight.memory.topological_navigator import TopologicalNavigator
 from foresight.runtime.dynamics import Compared
 

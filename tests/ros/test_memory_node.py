@@ -28,7 +28,6 @@ from foresight.memory.file import PlacesFile
 from foresight_interfaces.msg import Belief, Observation, Place, Subgoal
 from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
 from foresight_memory.node import MemoryNode, default_file
-from foresight_memory.track import Track, TrackError
 from foresight_node.messages import LATCHED, LATEST, floats, picture_message
 
 pytestmark = pytest.mark.timeout(60)
@@ -533,35 +532,3 @@ def test_the_default_file_is_by_user_and_namespace(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert default_file("/") == Path("/home/somebody/.local/state/foresight/places.db")
-
-
-# --- odometry
-
-
-def test_a_pose_between_two() -> None:
-    track = Track(0.5)
-    assert not track.add(1.0, (0.0, 0.0, 3.0))
-    assert not track.add(2.0, (1.0, 2.0, -3.0))
-    turn = 2 * np.pi - 6.0
-    np.testing.assert_allclose(track.at(1.25), (0.25, 0.5, 3.0 + turn / 4))
-    assert track.at(2.4) == (1.0, 2.0, -3.0) and track.at(0.6) == (0.0, 0.0, 3.0)
-
-
-def test_odometry_begins_anew_when_time_goes_back_or_it_jumps() -> None:
-    track = Track(0.5)
-    track.add(1.0, (0.0, 0.0, 0.0))
-    assert track.add(0.5, (0.0, 0.0, 0.0))
-    assert track.add(0.6, (5.0, 0.0, 0.0))
-    assert not track.add(0.7, (5.1, 0.0, 0.0))
-    assert track.at(0.55) == (5.0, 0.0, 0.0)
-
-
-def test_odometry_that_cannot_be_used_gets_a_sentence() -> None:
-    track = Track(0.5)
-    with pytest.raises(TrackError, match="sent nothing; start"):
-        track.at(1.0)
-    with pytest.raises(TrackError, match="finite numbers"):
-        track.add(1.0, (float("nan"), 0.0, 0.0))
-    track.add(1.0, (0.0, 0.0, 0.0))
-    with pytest.raises(TrackError, match=r"within 1\.00 s"):
-        track.at(2.0)

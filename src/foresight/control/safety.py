@@ -7,9 +7,7 @@ y left, yaw counter-clockwise), scans follow REP-117 (+inf nothing seen, -inf to
 
 from __future__ import annotations
 
-import bisect
 import math
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from enum import Enum, IntEnum
@@ -19,6 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from foresight.bodies.profile import RobotProfile
 from foresight.control.limits import VelocityLimiter
+from foresight.geometry import Pose, relative
+from foresight.odometry import OdometryBuffer
 
 MAX_PLAN_STEPS = 64
 MIN_ACTION_DURATION_S, MAX_ACTION_DURATION_S = 0.001, 5.0
@@ -34,9 +34,6 @@ _BUMP_PATIENCE_S = 0.5  # the planner's time to lead away from a bump by itself
 _BACK_OFF_M, _BACK_OFF_MPS = 0.1, 0.1
 _TURN_AWAY_RAD, _TURN_AWAY_RADPS = 0.6, 0.6
 _PHASE_LIMIT_S = 2.0  # for each of the two
-
-
-_Pose = tuple[float, float, float]  # x m, y m, yaw rad by dead reckoning
 
 
 class State(IntEnum):
@@ -203,7 +200,7 @@ class SafetyController:
         self._odometry_s = self._odometry_bad_s = -math.inf
         self._scan_s = self._scan_bad_s = -math.inf
         self._points = np.zeros((0, 2))
-        self._way = _Way(self._settings.scan_timeout_s)
+        self._driven = OdometryBuffer(2.0 * self._settings.scan_timeout_s)
 
     # ---- inputs -------------------------------------------------------------------------
 
@@ -248,7 +245,7 @@ class SafetyController:
             self._odometry_bad_s = self._noticed_s(steady_s)
             return Reason.ODOMETRY_BAD_NUMBER
         self._odometry_s = max(self._odometry_s, steady_s)
-        self._way.add(steady_s, v, w)
+        self._driven.drive(steady_s, (v, w))
         return None
 
     def on_scan(
@@ -326,7 +323,7 @@ class SafetyController:
             # Every age and the way driven would be wrong: begin again.
             self._odometry_s = self._scan_s = -math.inf
             self._odometry_bad_s = self._scan_bad_s = -math.inf
-            self._way = _Way(self._settings.scan_timeout_s)
+            self._driven = OdometryBuffer(2.0 * self._settings.scan_timeout_s)
             self._refuse_plans(Reason.CLOCK_JUMPED)
         if elapsed_s > self._driver_timeout_s:
             self._limiter.reset()  # the driver has stopped the robot meanwhile: on from rest
@@ -356,7 +353,7 @@ class SafetyController:
     def _recovered(self, planned: _Wish, steady_s: float) -> _Wish:
         """The wish, or the way out of a bump that the planner does not leave by itself."""
         forward = planned.linear > 0.0
-        pose = self._way.pose_at(steady_s)
+        pose = self._pose_at(steady_s)
         turn = math.copysign(_TURN_AWAY_RADPS, planned.angular)
         phase = self._recovery.phase(steady_s, pose, forward, self._bumper)
         if phase is Reason.BACKING_OFF:
@@ -364,6 +361,11 @@ class SafetyController:
         if phase is Reason.TURNING_AWAY:
             return _Wish(phase, 0.0, turn)
         return planned
+
+    def _pose_at(self, steady_s: float) -> Pose:
+        """By dead reckoning, to carry old points to the present."""
+        known = self._driven.at(steady_s)
+        return known[0] if known is not None else (0.0, 0.0, 0.0)
 
     def _sensor_fault(self, steady_s: float) -> _Wish | None:
         settings = self._settings
@@ -458,7 +460,8 @@ class SafetyController:
         angular = min(max(wish.angular, -limits.angular_max_radps), limits.angular_max_radps)
         if not self._settings.use_scan or not len(self._points) or linear == 0.0:
             return wish
-        points = self._way.points_now(self._points, self._scan_s, steady_s)
+        then, now = self._pose_at(self._scan_s), self._pose_at(steady_s)
+        points = _seen_from(self._points, then, now)
         speed, free_m = self._open_speed(points, linear, angular)
         if speed >= abs(linear):
             return wish
@@ -537,9 +540,9 @@ class _Recovery:
     def _reset(self) -> None:
         self._phase: Reason | None = None
         self._since_s: float | None = None  # when the phase, or the wait for the planner, began
-        self._from: _Pose = (0.0, 0.0, 0.0)
+        self._from: Pose = (0.0, 0.0, 0.0)
 
-    def phase(self, now_s: float, pose: _Pose, forward: bool, pressed: bool) -> Reason | None:
+    def phase(self, now_s: float, pose: Pose, forward: bool, pressed: bool) -> Reason | None:
         """What to do now, BACKING_OFF or TURNING_AWAY, or None to do as planned.
 
         Args:
@@ -607,66 +610,11 @@ def free_distance(
     return float(turn_m * max(np.min(contact), 0.0))
 
 
-class _Way:
-    """The way driven of late by dead reckoning, to carry old points to the present.
-
-    Poses are kept for `lasting_s` at least, however fast they come.
-    """
-
-    _KEPT = 64
-
-    def __init__(self, lasting_s: float) -> None:
-        self._spacing_s = 2.0 * lasting_s / self._KEPT
-        self._times: deque[float] = deque(maxlen=self._KEPT)
-        self._poses: deque[_Pose] = deque(maxlen=self._KEPT)
-        self._speeds = (0.0, 0.0)
-
-    def add(self, steady_s: float, linear: float, angular: float) -> None:
-        """Note the speeds at a time; one that is no later than the last is left out."""
-        if self._times and steady_s <= self._times[-1]:
-            return
-        pose = self.pose_at(steady_s)
-        if len(self._times) > 1 and self._times[-1] - self._times[-2] < self._spacing_s:
-            self._times.pop()
-            self._poses.pop()
-        self._poses.append(pose)
-        self._times.append(steady_s)
-        self._speeds = (linear, angular)
-
-    def points_now(
-        self, points: NDArray[np.float64], then_s: float, now_s: float
-    ) -> NDArray[np.float64]:
-        """Points (N, 2) of the robot's frame at `then_s`, in its frame at `now_s`."""
-        x, y, yaw = self.pose_at(then_s)
-        x_now, y_now, yaw_now = self.pose_at(now_s)
-        cosine, sine = math.cos(yaw - yaw_now), math.sin(yaw - yaw_now)
-        turned = points @ np.array([[cosine, sine], [-sine, cosine]])
-        cosine, sine = math.cos(yaw_now), math.sin(yaw_now)
-        east, north = x - x_now, y - y_now
-        return turned + (cosine * east + sine * north, cosine * north - sine * east)
-
-    def pose_at(self, steady_s: float) -> _Pose:
-        """Pose at a time; later than all that is known, carried on at the last speeds."""
-        if not self._times:
-            return 0.0, 0.0, 0.0
-        after = bisect.bisect_right(self._times, steady_s)
-        if after == 0:
-            return self._poses[0]
-        x, y, yaw = self._poses[after - 1]
-        if after < len(self._times):
-            x_next, y_next, yaw_next = self._poses[after]
-            start_s, end_s = self._times[after - 1], self._times[after]
-            share = (steady_s - start_s) / (end_s - start_s)
-            return (
-                x + share * (x_next - x),
-                y + share * (y_next - y),
-                yaw + share * (yaw_next - yaw),
-            )
-        seconds = steady_s - self._times[-1]
-        linear, angular = self._speeds
-        heading = yaw + angular * seconds / 2.0
-        way_m = linear * seconds
-        return x + way_m * math.cos(heading), y + way_m * math.sin(heading), yaw + angular * seconds
+def _seen_from(points: NDArray[np.float64], then: Pose, now: Pose) -> NDArray[np.float64]:
+    """Points (N, 2) of the robot's frame at pose `then`, in its frame at pose `now`."""
+    x, y, yaw = relative(then, now)
+    cosine, sine = math.cos(yaw), math.sin(yaw)
+    return points @ np.array([[cosine, sine], [-sine, cosine]]) + (x, y)
 
 
 class CommandAverage:

@@ -28,7 +28,8 @@ from foresight.exploration.traversability import (
     TERRAIN_M,
     TraversabilityMap,
 )
-from foresight.planning.path_following import follow, turn, wrapped
+from foresight.geometry import wrap
+from foresight.planning.path_following import follow, turn
 
 HOME_M = 0.3  # the robot is back when it is so near to its start by its own map
 _HOME_AIM_M = 0.1
@@ -339,7 +340,7 @@ class Explorer:
     def _turning_s(self, way: np.ndarray) -> float:
         """What turning on the spot takes along a way (n, 2) m: to face it, and at its corners."""
         legs = np.diff(way[::_CORNER_POINTS], axis=0)
-        turns = np.abs(wrapped(np.diff(np.arctan2(legs[:, 1], legs[:, 0]))))
+        turns = np.abs(wrap(np.diff(np.arctan2(legs[:, 1], legs[:, 0]))))
         return (math.pi + float(turns.sum())) / (_PACE * self._profile.limits.angular_max_radps)
 
     def _return(self, why: str) -> None:

@@ -8,17 +8,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from foresight.geometry import Pose, compose, inverse
 from foresight.memory.costs import costs, faded
-from foresight.memory.records import (
-    EDGE,
-    MAX_ID,
-    PLACE,
-    PlacesError,
-    Pose,
-    checked_name,
-    compose,
-    inverse,
-)
+from foresight.memory.records import EDGE, MAX_ID, PLACE, PlacesError, checked_name
 
 _WITNESSES = 64  # places that are looked at for a way that makes a composed edge needless
 _MEAN_OF = 10  # the expected seconds follow the last ten drives or so

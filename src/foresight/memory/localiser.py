@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foresight.geometry import Pose, compose, inverse
 from foresight.memory.places import Places
-from foresight.memory.records import Pose, compose, inverse
 from foresight.memory.relative_poses import RelativePoses, length
 from foresight.runtime.dynamics import Compared
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+from foresight.geometry import Pose, compose, inverse
 from foresight.memory.localiser import NEAR, Localiser, Where
 from foresight.memory.places import Places
-from foresight.memory.records import Pose, compose, inverse
 from foresight.memory.relative_poses import length
 from foresight.runtime.dynamics import Compared
 

@@ -11,6 +11,7 @@ from types import TracebackType
 import cv2
 import numpy as np
 
+from foresight.geometry import Pose
 from foresight.memory.file import DamagedError, EncoderRecord, PlacesFile, set_aside
 from foresight.memory.forgetting import least_valuable
 from foresight.memory.graph import Graph
@@ -21,7 +22,6 @@ from foresight.memory.records import (
     Edge,
     Place,
     PlacesError,
-    Pose,
     as_edge,
     checked_latent,
     checked_pose,

@@ -5,14 +5,13 @@ Poses and displacements are (x m, y m, yaw rad), REP-103. Times are seconds sinc
 
 from __future__ import annotations
 
-import math
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-Pose = tuple[float, float, float]
+from foresight.geometry import Pose, wrap
 
 PLACE = np.dtype(
     [
@@ -99,25 +98,6 @@ def as_edge(row: np.void) -> Edge:
     return Edge(a, b, bool(traversed), successes, failures, tried, seconds, tuple(displacement))
 
 
-def compose(first: Sequence[float], second: Sequence[float]) -> Pose:
-    """The displacement `first`, then `second` seen from there."""
-    x, y, yaw = first
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    along, across, turn = second
-    return (x + cos * along - sin * across, y + sin * along + cos * across, _wrapped(yaw + turn))
-
-
-def inverse(displacement: Sequence[float]) -> Pose:
-    """The way back."""
-    x, y, yaw = displacement
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    return (-cos * x - sin * y, sin * x - cos * y, _wrapped(-yaw))
-
-
-def _wrapped(angle: float) -> float:
-    return math.atan2(math.sin(angle), math.cos(angle))
-
-
 # ----- checks ------------------------------------------------------------------------------------
 
 
@@ -130,7 +110,7 @@ def checked_pose(pose: Sequence[float], what: str) -> Pose:
     numbers = [float(number) for number in pose]
     if len(numbers) != 3 or not all(abs(number) <= _MAX_METRES for number in numbers):
         raise PlacesError(f"{what} is {numbers}; give x m, y m, yaw rad")
-    return numbers[0], numbers[1], _wrapped(numbers[2])
+    return numbers[0], numbers[1], wrap(numbers[2])
 
 
 def checked_seconds(seconds: float) -> float:

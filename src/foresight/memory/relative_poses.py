@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from foresight.memory.records import Pose
+from foresight.geometry import Pose, wrap
 from foresight.runtime.dynamics import Compared
 
 RAD_M = 0.5
@@ -61,7 +61,7 @@ class RelativePoses:
         expected = _from_odometry(tracks[:, 1:4], odometry)
         variance = tracks[:, 4] + _DRIFT**2 * (self.driven_m - tracks[:, 0])
         error = seen - expected
-        error[:, 2] = _wrapped(error[:, 2])
+        error[:, 2] = wrap(error[:, 2])
         # of a place that is near by either account, the other one cannot be far off
         nearer = np.minimum(length(seen), length(expected))
         gap = (error**2 @ (1, 1, RAD_M**2)) / (variance + _noise(nearer))
@@ -70,7 +70,7 @@ class RelativePoses:
         noise = _noise(length(seen)) / np.clip(moved_m / _ALIKE_M, 1e-9, 1.0)
         gain = 1 / (1 + noise / variance)
         fused = np.where(known[:, None], expected + gain[:, None] * error, seen)
-        fused[:, 2] = _wrapped(fused[:, 2])
+        fused[:, 2] = wrap(fused[:, 2])
         poses = _to_odometry(fused, odometry)
         for k in np.flatnonzero(known):
             self._tracks[int(ids[k])] = self.driven_m, *poses[k].tolist(), gain[k] * noise[k]
@@ -92,7 +92,7 @@ def _from_odometry(poses: np.ndarray, odometry: Pose) -> np.ndarray:
     """(K, 3) in the frame of odometry -> seen from the robot."""
     x, y, yaw = (poses - odometry).T
     cos, sin = np.cos(odometry[2]), np.sin(odometry[2])
-    return np.stack([cos * x + sin * y, cos * y - sin * x, _wrapped(yaw)], 1)
+    return np.stack([cos * x + sin * y, cos * y - sin * x, wrap(yaw)], 1)
 
 
 def _to_odometry(displacement: np.ndarray, odometry: Pose) -> np.ndarray:
@@ -100,9 +100,5 @@ def _to_odometry(displacement: np.ndarray, odometry: Pose) -> np.ndarray:
     x, y, yaw = displacement.T
     cos, sin = np.cos(odometry[2]), np.sin(odometry[2])
     turned = np.stack([cos * x - sin * y, sin * x + cos * y, yaw], 1) + odometry
-    turned[:, 2] = _wrapped(turned[:, 2])
+    turned[:, 2] = wrap(turned[:, 2])
     return turned
-
-
-def _wrapped(angle: np.ndarray) -> np.ndarray:
-    return np.arctan2(np.sin(angle), np.cos(angle))

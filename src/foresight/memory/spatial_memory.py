@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from foresight.geometry import Pose, compose, inverse
 from foresight.memory.localiser import Localiser, Where
 from foresight.memory.mapper import Mapper
 from foresight.memory.places import Encode, Places
-from foresight.memory.records import PlacesError, Pose, checked_name, compose, inverse
+from foresight.memory.records import PlacesError, checked_name
 from foresight.memory.relative_poses import length
 from foresight.memory.routes import Route
 from foresight.memory.topological_navigator import Subgoal, TopologicalNavigator

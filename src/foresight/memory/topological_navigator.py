@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from foresight.geometry import Pose, compose, inverse
 from foresight.memory import Field, Places
 from foresight.memory.localiser import Where, apart
-from foresight.memory.records import Pose, compose, inverse
 from foresight.runtime.dynamics import Compared
 
 HORIZON_S = 6.5  # so far ahead the learned distance and the planner hold: an aim is no further

@@ -7,13 +7,11 @@ its whole duration, so the next one starts where the last one leads.
 from __future__ import annotations
 
 import math
-from typing import TypeVar
 
 import numpy as np
 
 from foresight.bodies.profile import Limits
-
-Angle = TypeVar("Angle", float, np.ndarray)
+from foresight.geometry import wrap
 
 _AHEAD_M = 0.35
 _TURN_FIRST_RAD = 0.8  # a bearing further off than this is turned to on the spot
@@ -57,11 +55,6 @@ def look_around(limits: Limits, horizon: int) -> np.ndarray:
     return actions
 
 
-def wrapped(angle_rad: Angle) -> Angle:
-    """The same angle, or angles, from -pi on, below pi."""
-    return (angle_rad + math.pi) % (2 * math.pi) - math.pi
-
-
 def _towards(
     aim: np.ndarray,
     left_m: float,
@@ -73,7 +66,7 @@ def _towards(
     away_m, sharpest = math.hypot(dx, dy), _BRISK * limits.angular_max_radps
     if away_m < 1e-3:
         return 0.0, 0.0
-    bearing = wrapped(math.atan2(dy, dx) - pose[2])
+    bearing = wrap(math.atan2(dy, dx) - pose[2])
     if abs(bearing) > _TURN_FIRST_RAD:
         return 0.0, _bounded(bearing / action_s, sharpest)
     curvature = 2.0 * math.sin(bearing) / away_m

@@ -22,17 +22,18 @@ from unique_identifier_msgs.msg import UUID
 
 from foresight import bundle
 from foresight.bundle import PROVIDERS, Bundle, Runtime
+from foresight.geometry import yaw_of
 from foresight.memory import CAPACITY, Places, PlacesError
 from foresight.memory.file import DamagedError
 from foresight.memory.spatial_memory import Here, SpatialMemory, View
-from foresight.memory.topological_navigator import Subgoal as GuideAim
+from foresight.memory.topological_navigator import Subgoal as NextSubgoal
+from foresight.odometry import OdometryBuffer
 from foresight.perception import image
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
 from foresight.runtime.dynamics import Relation
 from foresight_interfaces.msg import Belief, Observation, Place, Subgoal
 from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
-from foresight_memory.track import Track, TrackError
 from foresight_node import ERROR, ForesightNode, parameter, run
 from foresight_node.messages import (
     LATCHED,
@@ -45,6 +46,7 @@ from foresight_node.messages import (
 )
 
 VIEWS_KEPT = 8
+ODOMETRY_KEPT_S = 10.0
 STAMP_JITTER_S = 0.02
 """Observations come at the camera's rate, not exactly: a period just short of the asked will do."""
 
@@ -81,7 +83,7 @@ class Observed(NamedTuple):
     """What the worker made of an observation."""
 
     here: Here | None
-    aim: GuideAim | None
+    aim: NextSubgoal | None
     fault: str
     places: int
     ways: int
@@ -105,7 +107,7 @@ class MemoryNode(ForesightNode[Parameters]):
         runtime = Runtime(values.provider, values.half, self.get_logger().info)
         loaded = bundle.load(values.bundle, runtime)
         self._manifest, self._digest = loaded.manifest, loaded.digest
-        self._track = Track(values.odom_max_age_s)
+        self._driven = OdometryBuffer(ODOMETRY_KEPT_S, values.odom_max_age_s)
         self._frame = "odom"
         self._views: deque[tuple[tuple[int, int], Rgb]] = deque(maxlen=VIEWS_KEPT)
         self._unpaired: Observation | None = None
@@ -174,10 +176,12 @@ class MemoryNode(ForesightNode[Parameters]):
     def _on_odometry(self, odometry: Odometry) -> None:
         self._frame = odometry.header.frame_id or self._frame
         at, turn = odometry.pose.pose.position, odometry.pose.pose.orientation
-        yaw = 2 * math.atan2(turn.z, turn.w)
+        twist = odometry.twist.twist
+        pose = at.x, at.y, yaw_of(turn.x, turn.y, turn.z, turn.w)
         try:
-            anew = self._track.add(seconds(odometry.header.stamp), (at.x, at.y, yaw))
-        except TrackError as error:
+            stamp_s = seconds(odometry.header.stamp)
+            anew = self._driven.add(stamp_s, pose, (twist.linear.x, twist.angular.z))
+        except ValueError as error:
             self.health.problem("odom", str(error))
             return
         if anew and self._keeper is not None:
@@ -229,13 +233,12 @@ class MemoryNode(ForesightNode[Parameters]):
         if keeper is None:
             return
         stamp_s = seconds(header.stamp)
-        try:
-            pose = self._track.at(stamp_s)
-        except TrackError as error:
-            self.health.problem("odom", str(error))
+        driven = self._driven.at(stamp_s)
+        if driven is None:
+            self.health.problem("odom", self._silence(stamp_s))
             return
         latent = np.asarray(observation.latent, np.float32)
-        view = View(stamp_s, latent, picture, pose, self._surprise)
+        view = View(stamp_s, latent, picture, driven[0], self._surprise)
         self._surprise = 0.0
         guided = self._guided
         replaced = self._worker.submit(
@@ -245,6 +248,15 @@ class MemoryNode(ForesightNode[Parameters]):
         )
         if replaced and self._encoder is None:
             self.health.count("observations dropped: memory busy")
+
+    def _silence(self, stamp_s: float) -> str:
+        silence_s = self._driven.silence_s(stamp_s)
+        if math.isinf(silence_s):
+            return "odom has sent nothing; start the odometry"
+        return (
+            f"odom has sent nothing within {silence_s:.2f} s of the observation, but at most "
+            f"{self.values.odom_max_age_s:.2f} s are allowed; check the odometry's source"
+        )
 
     # --- what goes out
 
@@ -280,7 +292,7 @@ class MemoryNode(ForesightNode[Parameters]):
         pose.orientation.z, pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
         return place
 
-    def _aim(self, aim: GuideAim, header: Header, guided: UUID) -> Subgoal:
+    def _aim(self, aim: NextSubgoal, header: Header, guided: UUID) -> Subgoal:
         message = Subgoal(
             header=header, goal_id=guided, final=aim.final, bundle_digest=self._digest
         )
@@ -416,7 +428,7 @@ def _observe(keeper: SpatialMemory, view: View, learn: bool) -> Observed:
     return Observed(keeper.here(), aim, fault, len(keeper.places), keeper.places.ways, took_s)
 
 
-def _told(aim: GuideAim) -> str:
+def _told(aim: NextSubgoal) -> str:
     goal = "to the goal" if aim.final else f"to place {aim.place}"
     found = "looking around" if aim.latent is None else goal
     return f"{found} ({aim.reason})" if aim.reason else found

@@ -74,14 +74,14 @@ class Exploration(ActiveGoal):
             text = f"scan: {layout[0]} beams from {layout[1]:.3f} rad cannot be used to explore"
             self.host.health.problem("scan", f"{text}; its layout must be valid and stay")
             return
-        at = self.host.senses.track.at(stamp_s)
+        at = self.host.senses.driven.at(stamp_s)
         if at is None:
             return
         self._scanned.beat(stamp_s)
         if self.is_due(stamp_s, PERIOD_S):
             ranges = np.array(scan.ranges, float)
             ranges[ranges <= scan.range_min] = np.nan
-            self._explore(layout, stamp_s, ranges, *at)
+            self._explore(layout, stamp_s, ranges, *map(np.array, at))
 
     def progress(self) -> dict[str, float]:
         return {"surprise": self.host.senses.mean_surprise(self.host.now_s())}

@@ -12,6 +12,7 @@ from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from sensor_msgs.msg import LaserScan
 
+from foresight.geometry import yaw_of
 from foresight.odometry import OdometryBuffer
 from foresight.planning import scan_points
 from foresight_node.messages import seconds
@@ -19,6 +20,8 @@ from foresight_node.messages import seconds
 SILENCE_FACTOR = 3.0
 """A stopped /clock hides an age; silence on the steady clock may last this much longer."""
 SCANS_KEPT = 10
+KEPT_S, REACH_S = 2.0, 0.3
+"""Of odometry; so long after the last one the robot is taken to go on as it moved."""
 SCAN_APART_S = 0.3
 """A scan farther in time from the belief shows another place."""
 SURPRISE_WINDOW_S = 10.0
@@ -57,7 +60,7 @@ class SensorBuffer:
     Attributes:
         begun_s: since when it is collected, on the steady clock.
         base_frame: as odometry names it.
-        track: odometry of the last moments.
+        driven: odometry of the last moments.
         odometry, belief: when the last one came.
         scans: the last ones, time and points (N, 2) m.
         pressed: whether the bumper is pressed; `presses` counts how often it was told so.
@@ -66,7 +69,7 @@ class SensorBuffer:
     def __init__(self) -> None:
         self.begun_s = time.monotonic()
         self.base_frame = "base_link"
-        self.track = OdometryBuffer()
+        self.driven = OdometryBuffer(KEPT_S, REACH_S)
         self.odometry, self.belief = Pulse(), Pulse()
         self.scans: deque[tuple[float, np.ndarray]] = deque(maxlen=SCANS_KEPT)
         self.pressed, self.presses = False, 0
@@ -76,11 +79,11 @@ class SensorBuffer:
         """Returns whether its numbers are finite; else it counts as silence."""
         self.base_frame = odometry.child_frame_id or self.base_frame
         at, q, twist = odometry.pose.pose.position, odometry.pose.pose.orientation, odometry.twist
-        yaw = math.atan2(2 * (q.w * q.z + q.x * q.y), 1 - 2 * (q.y * q.y + q.z * q.z))
-        pose = np.array([at.x, at.y, yaw])
-        velocity = np.array([twist.twist.linear.x, twist.twist.angular.z])
+        pose = at.x, at.y, yaw_of(q.x, q.y, q.z, q.w)
         stamp_s = stamped(odometry.header.stamp, now_s)
-        if not self.track.add(stamp_s, pose, velocity):
+        try:
+            self.driven.add(stamp_s, pose, (twist.twist.linear.x, twist.twist.angular.z))
+        except ValueError:
             return False
         self.odometry.beat(stamp_s)
         return True
