@@ -1,4 +1,4 @@
-"""What the memory of places promises its user: places, names, ways, routes, another encoder."""
+"""What the memory of places promises its user: places, names, edges, routes, another encoder."""
 
 from __future__ import annotations
 
@@ -65,9 +65,9 @@ def test_each_start_is_a_session_of_odometry_of_its_own(tmp_path: Path) -> None:
 def test_a_number_is_never_used_again(tmp_path: Path) -> None:
     with opened(tmp_path / "places.db") as memory:
         first = memory.add(latent(0), picture(), (0, 0, 0))
-        memory.forget(first)
+        memory.remove(first)
         second = memory.add(latent(1), picture(), (0, 0, 0))
-        memory.forget(second)
+        memory.remove(second)
     with opened(tmp_path / "places.db") as memory:
         third = memory.add(latent(2), picture(), (0, 0, 0))
         assert len({first, second, third}) == 3 and len(memory) == 1
@@ -96,7 +96,7 @@ def test_pictures_and_poses_that_cannot_be_are_refused(places: Places) -> None:
 
 def test_what_is_not_known_is_said(places: Places) -> None:
     place = places.add(latent(0), picture(), (0, 0, 0))
-    for ask in (places.place, places.picture, places.forget, places.edges_from, places.costs_to):
+    for ask in (places.place, places.picture, places.remove, places.edges_from, places.costs_to):
         with pytest.raises(PlacesError, match="place 77 is not known"):
             ask(77)
     with pytest.raises(PlacesError, match="77 is not known"):
@@ -161,7 +161,7 @@ def test_a_name_means_one_place_however_it_is_written(places: Places) -> None:
         places.unname("café")
 
 
-# ----- ways and routes --------------------------------------------------------------------------
+# ----- edges and routes --------------------------------------------------------------------------
 
 
 def test_a_route_takes_the_cheaper_way_and_none_where_there_is_no_way(places: Places) -> None:
@@ -222,7 +222,7 @@ def test_costs_that_were_asked_for_stay_those_of_that_moment(places: Places) -> 
     ids = corridor(places, 6)
     field = places.costs_to(ids[5], NOW)
     before = field.cost(ids[0])
-    places.forget(ids[2], NOW)
+    places.remove(ids[2], NOW)
     new = places.add(latent(60), picture(), (0, 0, 0))  # in the slot of the forgotten one
     places.connect(new, ids[5], 1.0, (0, 0, 0), traversed=True)
     assert field.cost(ids[0]) == before and field.cost(new) == float("inf")

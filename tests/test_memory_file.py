@@ -54,7 +54,7 @@ def written(tmp_path: Path) -> Path:
 
 
 def write_steadily(path: str, log: str) -> None:
-    """Add places, ways and names until killed; after each, a line of what is done and when."""
+    """Add places, edges and names until killed; after each, a line of what is done and when."""
     places = opened(Path(path), capacity=10**6)
     journal = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     last, count, end = None, 0, time.monotonic() + 30
@@ -338,7 +338,7 @@ except ValueError as problem:
 else:
     raise AssertionError("flush says nothing")
 assert memory.nearest(latent(599), 1)[0] == [ids[599]] and memory.picture(ids[599]).shape
-memory.forget(ids[30])
+memory.remove(ids[30])
 resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 while memory.error is not None and time.monotonic() < until:
     time.sleep(0.05)

@@ -35,7 +35,7 @@ def edge(seconds: float, successes: int, failures: float, traversed: bool = True
 
 
 def graph_of(pairs: list[tuple[int, int]], seconds: float = 1.0) -> Graph:
-    """Places 0 to 8 with these ways."""
+    """Places 0 to 8 with these edges."""
     graph = Graph(2)
     for k in range(9):
         graph.add(np.zeros(2), 1, 1, (k, 0, 0), b"", NOW)
@@ -46,7 +46,7 @@ def graph_of(pairs: list[tuple[int, int]], seconds: float = 1.0) -> Graph:
 
 
 def as_networkx(graph: Graph) -> networkx.DiGraph:
-    """Its ways with their costs."""
+    """Its edges with their costs."""
     other = networkx.DiGraph()
     other.add_nodes_from(graph.slots)
     for row, cost in zip(graph.edges, costs(graph.edges, NOW), strict=True):
@@ -150,7 +150,7 @@ def test_forgetting_leaves_every_other_place_as_near_as_it_was(
     graph = graph_of(pairs)
     lengths = dict(networkx.all_pairs_dijkstra_path_length(as_networkx(graph)))
     for place in gone:
-        graph.forget(place, NOW)
+        graph.remove(place, NOW)
     after = dict(networkx.all_pairs_dijkstra_path_length(as_networkx(graph)))
     kept = set(range(9)) - set(gone)
     assert set(after) == kept
@@ -260,4 +260,4 @@ def _move(places: Places, move: int) -> None:
     elif kind == 6 and a != b:
         places.merge(a, b)
     elif kind == 7:
-        places.forget(a)
+        places.remove(a)

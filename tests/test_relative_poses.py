@@ -102,7 +102,7 @@ def test_a_turn_over_half_a_circle_is_the_short_one() -> None:
 def test_who_was_carried_forgets_where_places_were() -> None:
     offsets = RelativePoses()
     offsets.stand_at(PLACE, AT)
-    offsets.forget()
+    offsets.reset()
     offset, agreement = look(offsets, AT, seen((0.7, 0.0, 0.0)), 0.15)
     assert offset == pytest.approx((0.7, 0.0, 0.0)) and agreement == 1.0
 

@@ -218,16 +218,16 @@ def test_another_bundle_is_refused(robot: Robot, memory: Any) -> None:
 
 def test_odometry_that_began_anew_begins_a_session(robot: Robot, memory: Any) -> None:
     known = robot.look(0.2)
-    before = memory._keeper.places.session
+    before = memory._memory.places.session
     robot.metres = 500.0
     assert robot.look(0.2).node == known.node
-    assert memory._keeper.places.session == before + 1
+    assert memory._memory.places.session == before + 1
 
 
 def test_diagnostics_say_what_is_remembered(robot: Robot, memory: Any, file: Path) -> None:
     robot.drive(*GREYS[:3])
     told = values(memory)
-    assert (told["places"], told["ways"], told["file"]) == ("3", "4", str(file))
+    assert (told["places"], told["edges"], told["file"]) == ("3", "4", str(file))
     assert float(told["localise p95 (ms)"]) > 0 and "observations (Hz)" in told
     assert told["confidence"] == "1.00"
 
@@ -316,7 +316,7 @@ def test_no_route_gets_a_sentence(robot: Robot, memory: Any) -> None:
     assert "not known where the robot is" in _route_after_restart(robot, memory)
     robot.metres = 90.0
     robot.look(0.95)
-    assert "no way from here to 'start' is known" in robot.ask(Route, name="start").message
+    assert "no route from here to 'start' is known" in robot.ask(Route, name="start").message
 
 
 def _route_after_restart(robot: Robot, memory: Any) -> str:
@@ -440,7 +440,7 @@ def test_a_name_outlives_a_killed_node(
     bench.wait_for(lambda: names(file) == {"kitchen": node}, 2.0)
     process.end(signal.SIGKILL)
     memory = start()
-    assert memory._keeper.places.names == {"kitchen": node}
+    assert memory._memory.places.names == {"kitchen": node}
 
 
 def test_a_node_that_is_told_to_end_writes_all(
@@ -481,7 +481,7 @@ def test_a_damaged_file_is_moved_aside_if_so_wished(
     start: Callable[..., Any], damaged: Path
 ) -> None:
     node = start(fresh_if_damaged=True)
-    assert len(node._keeper.places) == 0
+    assert len(node._memory.places) == 0
     assert len(list(damaged.parent.glob("places.db.damaged-*"))) == 1
 
 

@@ -464,7 +464,7 @@ def memory_check(places: PlacesPath) -> None:
 def memory_export(
     places: PlacesPath, out: Annotated[Path, typer.Option(help="File to write (JSON).")]
 ) -> None:
-    """Write places, ways and names as JSON, without latents and pictures."""
+    """Write places, edges and names as JSON, without latents and pictures."""
     from foresight.memory import inspection
 
     with _one_sentence("memory export"):

@@ -1,4 +1,4 @@
-"""What the robot remembers: places, the ways between them, their names; on disk, for good."""
+"""What the robot remembers: places, the edges between them, their names; on disk, for good."""
 
 from foresight.memory.places import CAPACITY, Places
 from foresight.memory.records import Edge, Place, PlacesError

@@ -22,7 +22,7 @@ def faded(failures: np.ndarray | float, tried: np.ndarray | float, now: float) -
 def success_probability(edges: np.ndarray, now: float) -> np.ndarray:
     """(E,) chance that a drive along each of (E,) EDGE succeeds: the mean of a Beta distribution.
 
-    A way that was only inferred begins at two thirds, one that was driven at 95%.
+    An edge that was only inferred begins at two thirds, one that was driven at 95%.
     """
     good = _PRIOR_SUCCESS + np.minimum(edges["successes"], _REMEMBERED)
     doubt = np.where(

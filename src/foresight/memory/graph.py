@@ -1,4 +1,4 @@
-"""The place graph in memory: places, the ways between them, names; and what changed since when."""
+"""The place graph in memory: places, the edges between them, names; and what changed since when."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from foresight.geometry import Pose, compose, inverse
 from foresight.memory.costs import costs, faded
 from foresight.memory.records import EDGE, MAX_ID, PLACE, PlacesError, checked_name
 
-_WITNESSES = 64  # places that are looked at for a way that makes a composed edge needless
+_WITNESSES = 64  # places that are looked at for a route that makes a composed edge needless
 _MEAN_OF = 10  # the expected seconds follow the last ten drives or so
 
 
@@ -141,7 +141,7 @@ class Graph:
         return found
 
     def edge(self, a: int, b: int) -> np.void | None:
-        """The row (EDGE) of a way, to be read only."""
+        """The row (EDGE) of an edge, to be read only."""
         row = self._rows.get(_key(a, b))
         return None if row is None else self._edges[row]
 
@@ -272,7 +272,7 @@ class Graph:
         """
         found = self.edge(a, b)
         if found is None:
-            raise PlacesError(f"no way from place {a} to place {b} is known")
+            raise PlacesError(f"no edge from place {a} to place {b} is known")
         edge = found.copy()
         failures = faded(edge["failures"], edge["tried"], now)
         edge["tried"] = max(now, edge["tried"])
@@ -320,9 +320,9 @@ class Graph:
         present = self.edge(a, b)
         self.put(moved if present is None else _combined(present, moved, now))
 
-    def forget(self, place: int, now: float) -> None:
+    def remove(self, place: int, now: float) -> None:
         """Drop a place and its names; what could be reached through it still can be: its neighbours
-        are joined by composed edges where no other way is as cheap."""
+        are joined by composed edges where no other route is as cheap."""
         arriving, leaving = self.arriving(place), self.leaving(place)
         for edge in arriving:
             self.cut(int(edge["a"]), place)

@@ -50,7 +50,7 @@ def check(path: Path) -> str:
     _check_ends(path, contents)
     return (
         f"{path}: intact, {len(contents.places)} places with pictures, "
-        f"{len(contents.edges)} ways, {len(contents.names)} names"
+        f"{len(contents.edges)} edges, {len(contents.names)} names"
     )
 
 
@@ -58,7 +58,7 @@ def _check_ends(path: Path, contents: Contents) -> None:
     ids = contents.places["id"]
     for end in "ab":
         if not np.all(np.isin(contents.edges[end], ids)):
-            raise PlacesError(f"{path}: damaged (a way leads to a place that is not there)")
+            raise PlacesError(f"{path}: damaged (an edge leads to a place that is not there)")
     if not set(contents.names.values()) <= set(ids.tolist()):
         raise PlacesError(f"{path}: damaged (a name belongs to a place that is not there)")
 
@@ -71,8 +71,8 @@ def figures(path: Path, contents: Contents, now: float | None = None) -> dict[st
     size = sum(p.stat().st_size for e in ("", "-wal") if (p := Path(f"{path}{e}")).exists())
     shown = {
         "places": str(len(places)),
-        "ways": f"{len(edges)}: {driven} driven, {len(edges) - driven} inferred",
-        "ways that failed lately": str(int(np.count_nonzero(edges["failures"] > 0.1))),
+        "edges": f"{len(edges)}: {driven} driven, {len(edges) - driven} inferred",
+        "edges that failed lately": str(int(np.count_nonzero(edges["failures"] > 0.1))),
         "odometry sessions": str(len(np.unique(places["session"]))),
         "size": f"{size / 1e6:.1f} MB"
         + (f", {size / len(places):,.0f} bytes a place" if len(places) else ""),

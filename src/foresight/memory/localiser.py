@@ -58,7 +58,7 @@ def apart(compared: Compared) -> np.ndarray:
 class Localiser:
     """The belief is a probability for each of a few dozen places.
 
-    As the robot moves it flows to places that ways lead to; at rest it stays. Each view is compared
+    As the robot moves probability flows along edges; at rest it stays. Each view is compared
     with the places believed in, their neighbours, and those that look most alike: how they lie, and
     whether that can be told; `RelativePoses` weighs that against earlier views. Some of the belief
     always restarts from what looks alike, much of it after a surprise: so a robot that was carried
@@ -77,7 +77,7 @@ class Localiser:
         self._told: int | None = None
         self._unexplained = 0
         self._last: Pose | None = None
-        self._offsets = RelativePoses()
+        self._relative_poses = RelativePoses()
 
     def update(self, latent: np.ndarray, odometry: Pose, surprise: float = 0.0) -> Where | None:
         """Take in a view: latent (D,), taken at a pose of odometry; surprise of the belief.
@@ -91,13 +91,13 @@ class Localiser:
         similar = self._places.nearest(latent, _SIMILAR)[0]
         lost = surprise > _SURPRISED or self._unexplained >= _LOST_AFTER
         if lost:
-            self._offsets.forget()
+            self._relative_poses.reset()
         prior = self._flow(moved, similar, lost)
         if not prior:  # all wait to be encoded anew
             return None
         ids = np.fromiter(prior, np.uint32, len(prior))
         compared = self._relation(np.repeat(latent[None], len(ids), 0), self._places.latents(ids))
-        fused, agreement = self._offsets.fuse(ids, compared, odometry, moved)
+        fused, agreement = self._relative_poses.fuse(ids, compared, odometry, moved)
         compared = replace(compared, displacement=fused)
         seen = _likelihood(compared) * agreement
         fresh = moved > _MOVED or self._unexplained >= _LOST_AFTER or not self._belief
@@ -110,11 +110,11 @@ class Localiser:
     @property
     def driven_m(self) -> float:
         """Since odometry began, turns counted in."""
-        return self._offsets.driven_m
+        return self._relative_poses.driven_m
 
     def learn(self, place: int, odometry: Pose) -> None:
         """The robot stands at a place that was just added."""
-        self._offsets.stand_at(place, odometry)
+        self._relative_poses.stand_at(place, odometry)
         self._belief = {known: 0.1 * chance for known, chance in self._belief.items()}
         self._belief[place] = 0.9
         self._told = place

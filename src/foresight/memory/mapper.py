@@ -1,4 +1,4 @@
-"""Remembering: what the robot sees on its way becomes places and ways between them."""
+"""Remembering: what the robot sees becomes places, and how it drove becomes edges."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from foresight.runtime.dynamics import Compared
 
 SPACING = 0.35  # metres, turns counted in: no known place as near as this, and one is added
 _SURE = 0.6  # confidence from which a place is told for certain
-_WAY_M, _WAY_S = 1.2, 6.0  # ways are inferred between places as near as this
+_EDGE_M, _EDGE_S = 1.2, 6.0  # edges are inferred between places as near as this
 _LATELY_M = 3.3  # driven since a place was passed, turns counted in, so that odometry still tells
-_AGREE_M = 0.5  # how far a view and odometry may differ for a way to be inferred
+_AGREE_M = 0.5  # how far a view and odometry may differ for an edge to be inferred
 _MUTUAL_M, _MUTUAL_RAD = 0.3, 0.3  # how far views from both sides may differ for that
 _LIKELY = 0.02  # probability of such a place
-_PAUSE_S = 20.0  # after so long, what was driven between two places is no way
-_LONGEST = 1.5  # metres, turns counted in, of a driven way
+_PAUSE_S = 20.0  # after so long, what was driven between two places is no edge
+_LONGEST = 1.5  # metres, turns counted in, of a driven edge
 
 
 class Mapper:
-    """Adds places where none is known, and ways that were driven or can be seen to exist."""
+    """Adds places where none is known, and edges that were driven or can be seen to exist."""
 
     def __init__(
         self,
@@ -79,15 +79,15 @@ class Mapper:
         if last is None or last[0] not in self._places:
             return
         before, then_s, there = last
-        way = compose(inverse(there), pose)
-        if before != place and 0 < stamp_s - then_s < _PAUSE_S and length(way) < _LONGEST:
-            self._places.connect(before, place, stamp_s - then_s, way, traversed=True, now=now)
+        driven = compose(inverse(there), pose)
+        if before != place and 0 < stamp_s - then_s < _PAUSE_S and length(driven) < _LONGEST:
+            self._places.connect(before, place, stamp_s - then_s, driven, traversed=True, now=now)
             a, b = self._places.latents([before]), self._places.latents([place])
             to, back = self._relation(a, b), self._relation(b, a)
-            self._connect_both(before, place, way, float(to.gap[0]), float(back.gap[0]), now)
+            self._connect_both(before, place, driven, float(to.gap[0]), float(back.gap[0]), now)
 
     def _infer(self, place: int, odometry: Pose, where: Where, now: float | None) -> None:
-        """Ways between a new place and those near to it."""
+        """Edges between a new place and those near it."""
         known = np.isin(where.ids, self._places.ids)
         others, chances = where.ids[known], where.probability[known]
         here = np.repeat(self._places.latents([place]), len(others), 0)
@@ -95,13 +95,13 @@ class Mapper:
         there, back = self._relation(here, latents), self._relation(latents, here)
         for k, other in enumerate(others.tolist()):
             offset = self._offset(other, k, odometry, there, back, float(chances[k]))
-            if offset is not None and math.hypot(*offset[:2]) < _WAY_M:
+            if offset is not None and math.hypot(*offset[:2]) < _EDGE_M:
                 self._connect_both(place, other, offset, there.gap[k], back.gap[k], now)
 
     def _offset(
         self, other: int, k: int, odometry: Pose, there: Compared, back: Compared, chance: float
     ) -> Pose | None:
-        """How a place lies, if that is certain: by odometry over a short way, or by views that
+        """How a place lies, if that is certain: by odometry over a short drive, or by views that
         agree from both sides with each other and with the belief, which knows what came before."""
         seen, related = _pose(there.displacement[k]), there.close[k] > 0.5
         offset = self._by_odometry(other, odometry)
@@ -124,11 +124,11 @@ class Mapper:
     def _connect_both(
         self, a: int, b: int, offset: Pose, to: float, back: float, now: float | None
     ) -> None:
-        """Ways there and back that are short by the learned distance, log1p(seconds)."""
-        for start, end, gap, way in ((a, b, to, offset), (b, a, back, inverse(offset))):
+        """Edges both ways that are short by the learned distance, log1p(seconds)."""
+        for start, end, gap, displacement in ((a, b, to, offset), (b, a, back, inverse(offset))):
             seconds = max(math.expm1(gap), 0.1)
-            if seconds < _WAY_S:
-                self._places.connect(start, end, seconds, way, traversed=False, now=now)
+            if seconds < _EDGE_S:
+                self._places.connect(start, end, seconds, displacement, traversed=False, now=now)
 
 
 def _pose(offset: np.ndarray) -> Pose:

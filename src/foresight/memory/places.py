@@ -44,7 +44,7 @@ Encode = Callable[[np.ndarray], np.ndarray]
 
 
 class Places:
-    """A graph of remembered places, each a latent with a small picture; the ways between them; and
+    """A graph of remembered places, each a latent with a small picture; the edges between them; and
     names. It lives in memory, and a thread brings every change to disk within a second.
 
     One thread uses it. Times are seconds since 1970 and default to now; poses and displacements are
@@ -204,8 +204,8 @@ class Places:
         return self._graph.places["id"][self._graph.alive]
 
     @property
-    def ways(self) -> int:
-        """How many there are."""
+    def edge_count(self) -> int:
+        """How many edges there are."""
         return len(self._graph.edges)
 
     def table(self) -> np.ndarray:
@@ -313,7 +313,7 @@ class Places:
         offset: Sequence[float] = _NOWHERE,
         now: float | None = None,
     ) -> None:
-        """Two places are the same one: ways, names and counts of `gone` go to `keep`.
+        """Two places are the same one: edges, names and counts of `gone` go to `keep`.
 
         Args:
             offset: `gone` seen from `keep`.
@@ -324,11 +324,11 @@ class Places:
             self._index.remove(int(gone))
             self._changed()
 
-    def forget(self, place: int, now: float | None = None) -> None:
-        """Drop a place and its names. Its neighbours are joined, so that ways through it remain."""
+    def remove(self, place: int, now: float | None = None) -> None:
+        """Drop a place and its names. Its neighbours are joined: routes through it remain."""
         now = _moment(now)
         with self._lock:
-            self._graph.forget(int(place), now)
+            self._graph.remove(int(place), now)
             self._index.remove(int(place))
             self._changed()
 
@@ -340,10 +340,10 @@ class Places:
             fit = [p for p in least_valuable(self._graph, count, now) if p != newest]
             self._ranked_at = now
         if not fit:
-            self.forget(newest, now)
+            self.remove(newest, now)
             raise PlacesError(f"all {self._capacity} places have names; none can be added")
         self._surplus = fit[1:]
-        self.forget(fit[0], now)
+        self.remove(fit[0], now)
 
     def _seen(self, place: int) -> bool:
         """Whether the robot was there since places were ranked."""
@@ -369,7 +369,7 @@ class Places:
             self._graph.unname(name)
             self._changed()
 
-    # ----- ways -----------------------------------------------------------------------------------
+    # ----- edges ----------------------------------------------------------------------------------
 
     def connect(
         self,
@@ -381,7 +381,7 @@ class Places:
         traversed: bool,
         now: float | None = None,
     ) -> None:
-        """There is a way from `a` to `b`. A way that was driven is not replaced by an inferred one;
+        """The robot can drive from `a` to `b`. A driven edge is not replaced by an inferred one;
         else time and displacement are the new ones, and the counts stay.
 
         Args:
@@ -412,7 +412,7 @@ class Places:
         seconds: float | None = None,
         now: float | None = None,
     ) -> None:
-        """A known way was driven, or could not be. A failure makes it dearer; that fades.
+        """A known edge was driven, or could not be. A failure makes it dearer; that fades.
 
         Args:
             seconds: that a success took.
@@ -424,26 +424,26 @@ class Places:
             self._changed()
 
     def disconnect(self, a: int, b: int) -> None:
-        """Drop the way from `a` to `b`, if there is one."""
+        """Drop the edge from `a` to `b`, if there is one."""
         with self._lock:
             self._graph.cut(int(a), int(b))
             self._changed()
 
     def edge(self, a: int, b: int) -> Edge | None:
-        """The way from `a` to `b`."""
+        """The edge from `a` to `b`."""
         found = self._graph.edge(int(a), int(b))
         return None if found is None else as_edge(found)
 
     def edges_from(self, place: int) -> list[Edge]:
-        """All ways that begin at a place."""
+        """All edges that begin at a place."""
         return [as_edge(row) for row in self._graph.leaving(place)]
 
     def edges_to(self, place: int) -> list[Edge]:
-        """All ways that end at a place."""
+        """All edges that end at a place."""
         return [as_edge(row) for row in self._graph.arriving(place)]
 
     def edge_table(self) -> np.ndarray:
-        """(E,) `records.EDGE` of all ways, a copy."""
+        """(E,) `records.EDGE` of all edges, a copy."""
         return self._graph.edges.copy()
 
     def costs_to(self, goal: int, now: float | None = None) -> Field:
@@ -453,7 +453,7 @@ class Places:
     def route(
         self, start: int | Mapping[int, float], goal: int, now: float | None = None
     ) -> Route | None:
-        """The cheapest known way, see `Field.route`; None if there is none.
+        """The cheapest known route, see `Field.route`; None if there is none.
 
         Args:
             start: an id, or probabilities by id.

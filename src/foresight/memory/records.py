@@ -40,7 +40,7 @@ EDGE = np.dtype(
         ("yaw", "f8"),
     ]
 )
-"""A way from place a to place b; failures are as faded at the time `tried`."""
+"""An edge from place a to place b; failures are as faded at the time `tried`."""
 
 MAX_ID = 2**32 - 1
 MAX_NAME = 64
@@ -76,7 +76,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Edge:
-    """A way from place `a` to place `b`.
+    """An edge from place `a` to place `b`: it can be driven.
 
     traversed: driven, else only inferred. failures: count, as faded at the time `tried` (seconds
     since 1970). seconds: expected time of a success. displacement: b seen from a.
@@ -120,7 +120,9 @@ def checked_seconds(seconds: float) -> float:
         PlacesError: not above 0, or beyond `MAX_SECONDS`.
     """
     if not 0 < seconds <= MAX_SECONDS:
-        raise PlacesError(f"a way of {seconds} s was given; it takes more than 0 s, at most a day")
+        raise PlacesError(
+            f"an edge of {seconds} s was given; it takes more than 0 s, at most a day"
+        )
     return float(seconds)
 
 

@@ -21,7 +21,7 @@ _UNSEEN = (0.0, 0.0, 0.0, 0.0, np.inf)
 class RelativePoses:
     """A Kalman filter for each place, with one variance for position and, times `RAD_M`, heading.
 
-    A view alone places others the worse the less the model has seen of a home; many on the way,
+    A view alone places others the worse the less the model has seen of a home; many in a row,
     set against each other by odometry, place them well. What cannot be right replaces what was
     believed: the robot was carried elsewhere, or had taken the place for another one.
 
@@ -38,8 +38,8 @@ class RelativePoses:
         """The robot stands at this place."""
         self._tracks[place] = self.driven_m, *odometry, _STOOD_M**2
 
-    def forget(self) -> None:
-        """The robot was carried: how places lay before tells nothing."""
+    def reset(self) -> None:
+        """The robot was carried: earlier views tell nothing."""
         self._tracks.clear()
 
     def fuse(

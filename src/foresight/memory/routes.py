@@ -1,4 +1,4 @@
-"""The cheapest way from anywhere to a goal."""
+"""The cheapest route from anywhere to a goal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Field:
 
     Attributes:
         goal: its id.
-        ids: (N,) uint32, all places. costs: (N,) s, infinite where no way is known.
+        ids: (N,) uint32, all places. costs: (N,) s, infinite where no route is known.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Field:
     ) -> None:
         """
         Args:
-            costs_s: (S,) by slot. following: (S,) the next slot on the way, negative if none.
+            costs_s: (S,) by slot. following: (S,) the next slot on the route, negative if none.
         """
         alive = np.flatnonzero(graph.alive)
         self._graph, self._now = graph, now
@@ -44,8 +44,8 @@ class Field:
         self.goal, self.ids, self.costs = goal, self._ids[alive], costs_s[alive]
 
     def cost(self, place: int) -> float:
-        """Seconds and risk from a place to the goal; infinite where no way is known, and for places
-        that are newer than this.
+        """Seconds and risk from a place to the goal; infinite where no route is known, and for
+        places that are newer than this.
 
         Raises:
             PlacesError: the place is not known.
@@ -54,7 +54,7 @@ class Field:
         return float("inf") if slot is None else float(self._by_slot[slot])
 
     def following(self, place: int) -> int | None:
-        """The next place on the way; None at the goal and where no way is known.
+        """The next place on the route; None at the goal and where no route is known.
 
         Raises:
             PlacesError: the place is not known.
@@ -64,21 +64,23 @@ class Field:
         return None if after < 0 else int(self._ids[after])
 
     def route(self, start: int | Mapping[int, float]) -> Route | None:
-        """The way from a place, or from where the robot is with these probabilities.
+        """The route from a place, or from where the robot is with these probabilities.
 
-        It begins at the most probable place from which there is a way, and its time is the mean
-        over all those places. None when there is no way, or when it was cut since.
+        It begins at the most probable place from which there is a route, and its time is the mean
+        over all those places. None when there is no route, or when it was cut since.
 
         Raises:
             PlacesError: a place is not known.
         """
         chances = start if isinstance(start, Mapping) else {start: 1.0}
         likeliest = sorted(chances, key=chances.__getitem__, reverse=True)
-        ways = [(self._follow(place), chances[place]) for place in likeliest if chances[place] > 0]
-        found = [(way, chance) for way, chance in ways if way is not None]
+        routes = [
+            (self._follow(place), chances[place]) for place in likeliest if chances[place] > 0
+        ]
+        found = [(route, chance) for route, chance in routes if route is not None]
         if not found:
             return None
-        mean = sum(way.expected_s * chance for way, chance in found)
+        mean = sum(route.expected_s * chance for route, chance in found)
         return Route(found[0][0].places, mean / sum(chance for _, chance in found))
 
     def _slot(self, place: int) -> int | None:
@@ -90,15 +92,15 @@ class Field:
     def _follow(self, place: int) -> Route | None:
         if not np.isfinite(self.cost(place)):
             return None
-        way, slot = [int(place)], self._graph.slot(place)
-        while way[-1] != self.goal:
+        route, slot = [int(place)], self._graph.slot(place)
+        while route[-1] != self.goal:
             slot = self._following[slot]
-            way.append(int(self._ids[slot]))
-        steps = [self._graph.edge(a, b) for a, b in zip(way, way[1:], strict=False)]
+            route.append(int(self._ids[slot]))
+        steps = [self._graph.edge(a, b) for a, b in zip(route, route[1:], strict=False)]
         if any(step is None for step in steps):
             return None
         rows = np.array(steps, self._graph.edges.dtype)
-        return Route(way, float(expected_seconds(rows, self._now).sum()))
+        return Route(route, float(expected_seconds(rows, self._now).sum()))
 
 
 class Router:

@@ -1,4 +1,4 @@
-"""A robot's memory at work: localises, maps, names and leads; without ROS, and on one thread."""
+"""The robot's memory at work, on one thread: localises, maps, names places, leads to them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BATCH = 8
 class View:
     """An observation, with what belongs to its instant.
 
-    latent (D,) float32; picture (h, w, 3) uint8, None if it was lost on the way; odometry: pose
+    latent (D,) float32; picture (h, w, 3) uint8, None if it was lost; odometry: pose
     (x m, y m, yaw rad); surprise of the belief since the last one.
     """
 
@@ -49,14 +49,14 @@ class Here:
 
 
 class SpatialMemory:
-    """Localises, remembers, names and guides.
+    """Localises, remembers, names places and leads to them.
 
     Raises `PlacesError`, a sentence, for what cannot be done.
     """
 
     def __init__(self, places: Places, relation: Relation) -> None:
         self.places, self._relation = places, relation
-        self._guide: TopologicalNavigator | None = None
+        self._navigator: TopologicalNavigator | None = None
         self._start()
 
     def begin_session(self) -> None:
@@ -74,12 +74,12 @@ class SpatialMemory:
     # --- what is seen
 
     def observe(self, view: View) -> Subgoal | None:
-        """Take in a view; the aim, while there is guidance."""
+        """Take in a view; the next subgoal, while the robot is led to a goal."""
         self._where = self._localiser.update(view.latent, view.odometry, view.surprise)
         self._view = view
-        if self._guide is None:
+        if self._navigator is None:
             return None
-        return self._guide.update(view.stamp_s, view.latent, self._where, view.odometry)
+        return self._navigator.update(view.stamp_s, view.latent, self._where, view.odometry)
 
     def learn(self) -> None:
         """Remember what was observed last, if it is new."""
@@ -141,7 +141,7 @@ class SpatialMemory:
             chance = here.confidence
         return self._described(place, chance), self.places.picture(place)
 
-    def forget(self, name: str) -> None:
+    def forget_name(self, name: str) -> None:
         """Take a name away; what is known of the place stays."""
         self._named(name)
         self.places.unname(name)
@@ -164,16 +164,16 @@ class SpatialMemory:
             )
         return self._view
 
-    # --- ways
+    # --- routes
 
     def route(self, name: str) -> Route:
-        """The way from here to a named place."""
+        """The route from here to a named place."""
         goal, starts = self._named(name), self._starts()
         if not starts:
             raise PlacesError("it is not known where the robot is; let it look around")
         route = self.places.route(starts, goal)
         if route is None:
-            raise PlacesError(f"no way from here to {name!r} is known; drive it once")
+            raise PlacesError(f"no route from here to {name!r} is known; drive it once")
         return route
 
     def _starts(self) -> dict[int, float]:
@@ -197,11 +197,11 @@ class SpatialMemory:
                 f"{goal!r} was seen with another encoder and waits to be encoded anew; try again "
                 f"in some seconds"
             )
-        self._guide = TopologicalNavigator(self.places, self._relation, place)
+        self._navigator = TopologicalNavigator(self.places, self._relation, place)
 
     def leave(self) -> None:
         """Lead no longer."""
-        self._guide = None
+        self._navigator = None
 
     # --- another encoder
 

@@ -1,4 +1,4 @@
-"""The way to a goal beyond the horizon: from remembered place to remembered place."""
+"""To a goal beyond the planning horizon: from remembered place to remembered place."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from foresight.memory import Field, Places
 from foresight.memory.localiser import Where, apart
 from foresight.runtime.dynamics import Compared
 
-HORIZON_S = 6.5  # so far ahead the learned distance and the planner hold: an aim is no further
-FINAL_S, STILL_FINAL_S = 7.0, 11.0  # the goal itself is aimed at from here on, and until here
+HORIZON_S = 6.5  # how far the learned distance and the planner hold: no subgoal is further
+FINAL_S, STILL_FINAL_S = 7.0, 11.0  # the goal itself is the subgoal from here on, and until here
 CLOSE_S = 2.0  # from here on it is for the planner to get there
-_REACHED_S = 0.8  # an aim this near is behind the robot
+_REACHED_S = 0.8  # a subgoal this near is passed
 _REACHED_M = 0.3  # or so near, turns counted in
-_KEEP_S = 2.5  # an aim is kept until it is so near
-_AHEAD = 12  # places on the way that are looked at
+_KEEP_S = 2.5  # a subgoal is kept until it is so near
+_AHEAD = 12  # places on the route that are looked at
 _SURE = 0.25  # below this confidence, the robot had better look around
-PATIENCE_S = 8.0  # no nearer for so long: there is no way through here
+PATIENCE_S = 8.0  # no nearer for so long: the path is blocked here
 _NEARER_S = 0.7
-_CLOSED_S = 60.0  # so long, what was tried in vain is not tried again
-_FRONT_M, _SIDE_M = 0.2, 0.8  # a way was closed so far ahead, and so far aside
-_WORTH = 3  # failures: whoever waited in front of it for long knows well
-_AROUND_M = 3.0  # places that are looked at then
-_STRAYED_S = 8.0  # who is so much further from the goal, or nearer, than on the way takes another
+_CLOSED_S = 60.0  # for so long, what failed is not tried again
+_FRONT_M, _SIDE_M = 0.2, 0.8  # a blocked edge crosses a line so far ahead, and so wide
+_WORTH = 3  # failures that one blocked edge counts as: the robot waited long
+_AROUND_M = 3.0  # edges between places so near are tested against that line
+_STRAYED_S = 8.0  # so much further from the goal, or nearer, than the route says: a new route
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,7 @@ class _Patience:
 
 @dataclass(frozen=True)
 class _Closed:
-    """A line across the way where the robot did not get through; its middle and its normal, by
-    odometry."""
+    """A line that the robot did not get across: middle and normal, in the odometry frame."""
 
     until_s: float
     pose: Pose
@@ -76,19 +75,19 @@ class _Closed:
 
 
 def _cross(line: Pose, a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether the way from `a` (2,) m to `b` leads through a line along its normal."""
+    """Whether the segment from `a` (2,) m to `b` crosses a line along its normal."""
     (ax, ay, _), (bx, by, _) = (compose(inverse(line), (*map(float, p), 0.0)) for p in (a, b))
     return ax <= 0 < bx and abs(ay + ax / (ax - bx) * (by - ay)) < _SIDE_M
 
 
 class TopologicalNavigator:
-    """Leads to one goal.
+    """Chooses the next subgoal towards one goal.
 
-    A goal that is near by the learned distance is aimed at itself; one from afar once, as long as
-    the learned distance promises a shorter way than the graph knows. Else the cheapest way over the
-    graph is taken, and its furthest place within the horizon aimed at, never one that was passed.
-    Whoever gets no nearer to the goal for a while has found a way closed: the ways that cross a
-    line in front of the robot are marked as failed, and others taken.
+    A goal that is near by the learned distance is its own subgoal; a far one too, once, as long as
+    the learned distance promises a shorter path than the graph knows. Otherwise the robot follows
+    the cheapest route over the graph, and the subgoal is its furthest place within the horizon,
+    never one that was passed. A robot that gets no nearer for a while is blocked: edges that cross
+    a line in front of it are marked as failed, and another route is taken.
     """
 
     def __init__(
@@ -108,15 +107,18 @@ class TopologicalNavigator:
             self._latent, self._goal = goal.astype(np.float32), None
         else:
             self._latent, self._goal = places.latents([goal])[0], int(goal)
-        self._final = self._misled = False  # misled: it was aimed at from afar in vain
+        self._final = self._misled = False  # misled: driving straight at it from afar failed
         self._in_vain_until_s = -math.inf
-        self._aim: int | None = None
-        self._patience = {True: _Patience(), False: _Patience()}  # straight at it; over the graph
+        self._subgoal: int | None = None
+        self._patience = {
+            True: _Patience(),
+            False: _Patience(),
+        }  # straight to the goal; along the route
         self._last_s: float | None = None
         self._closed: list[_Closed] = []
         self._route: list[int] = []
         self._passed = 0  # places of the route
-        self._towards: np.ndarray | None = None  # the aim, (2,) m from the robot
+        self._towards: np.ndarray | None = None  # the subgoal, (2,) m from the robot
         self.failures = 0
 
     def update(
@@ -136,37 +138,37 @@ class TopologicalNavigator:
         field, beyond_s = self._field()
         left_s = math.inf if field is None else field.cost(where.place)
         if field is None or not math.isfinite(left_s):
-            return replace(straight, reason="no way is remembered")
+            return replace(straight, reason="no route is remembered")
         final = self._final = self._straight(direct_s, left_s + beyond_s, in_vain)
         worn = self._patience[final].worn_out(passed_s, direct_s if final else left_s)
         if final and (direct_s < CLOSE_S or not worn):
             return straight
         if worn:
             towards = seen.displacement[0, :2] if final else self._towards
-            self._give_up(stamp_s, direct_s, where, odometry, towards)
+            self._mark_blocked(stamp_s, direct_s, where, odometry, towards)
             field, beyond_s = self._field()
             assert field is not None
         if worn or self._strayed(where, field):
-            self._set_out(where, field)
+            self._take_route(where, field)
         self._closed = [one for one in self._closed if one.until_s > stamp_s]
-        return self._along(latent, where, odometry, field, beyond_s)
+        return self._follow_route(latent, where, odometry, field, beyond_s)
 
     def _strayed(self, where: Where, field: Field) -> bool:
-        """Whether the way from here is another one."""
+        """Whether the robot has left its route."""
         left = self._route[self._passed :]
         if not left or left[-1] != field.goal or any(place not in self._places for place in left):
             return True
         astray_s = field.cost(where.place) - field.cost(left[0])
         return not -_STRAYED_S < astray_s < 2 * _STRAYED_S
 
-    def _set_out(self, where: Where, field: Field) -> None:
-        """Take the cheapest way from here."""
+    def _take_route(self, where: Where, field: Field) -> None:
+        """Take the cheapest route from here."""
         route = field.route(where.place)
         self._route = [] if route is None else route.places
-        self._passed, self._aim = 0, None
+        self._passed, self._subgoal = 0, None
 
     def _straight(self, direct_s: float, left_s: float, in_vain: bool) -> bool:
-        """Whether to aim at the goal itself, by the learned distance and the graph's."""
+        """Whether the goal itself is the subgoal, by the learned distance and the graph's."""
         near = direct_s < (STILL_FINAL_S if self._final else FINAL_S)
         if self._misled:
             return near and (not in_vain or left_s < FINAL_S)
@@ -185,13 +187,13 @@ class TopologicalNavigator:
         best = int(np.argmin(seconds))
         return self._places.costs_to(int(near[best])), float(seconds[best])
 
-    def _along(
+    def _follow_route(
         self, latent: np.ndarray, where: Where, odometry: Pose, field: Field, beyond_s: float
     ) -> Subgoal:
-        """The furthest place on the way within the horizon; one that was passed never again."""
+        """The furthest place on the route within the horizon; never one that was passed."""
         window = self._route[self._passed : self._passed + _AHEAD]
         if not window:
-            return Subgoal(None, None, False, math.inf, "no way is remembered")
+            return Subgoal(None, None, False, math.inf, "no route is remembered")
         latents = self._places.latents(window)
         compared = self._relation(np.repeat(latent[None], len(window), 0), latents)
         seconds, away = np.expm1(compared.gap), apart(compared)
@@ -205,15 +207,15 @@ class TopologicalNavigator:
             if seconds[k] < HORIZON_S
             and not any(_cross(line, origin, compared.displacement[k, :2]) for line in lines)
         ]
-        aim = near[-1] if near else min(last + 1, len(window) - 1)
-        if self._aim in window[last + 1 :] and seconds[window.index(self._aim)] > _KEEP_S:
-            aim = window.index(self._aim)
+        chosen = near[-1] if near else min(last + 1, len(window) - 1)
+        if self._subgoal in window[last + 1 :] and seconds[window.index(self._subgoal)] > _KEEP_S:
+            chosen = window.index(self._subgoal)
         self._passed += last
-        self._aim, self._towards = window[aim], compared.displacement[aim, :2]
-        left_s = float(seconds[aim]) + field.cost(self._aim) + beyond_s
-        return Subgoal(latents[aim], self._aim, False, left_s)
+        self._subgoal, self._towards = window[chosen], compared.displacement[chosen, :2]
+        left_s = float(seconds[chosen]) + field.cost(self._subgoal) + beyond_s
+        return Subgoal(latents[chosen], self._subgoal, False, left_s)
 
-    def _give_up(
+    def _mark_blocked(
         self,
         stamp_s: float,
         direct_s: float,
@@ -221,9 +223,9 @@ class TopologicalNavigator:
         odometry: Pose,
         towards: np.ndarray | None,
     ) -> None:
-        """No way leads there: those that cross a line in front of the robot have failed."""
+        """The path is blocked: edges that cross a line in front of the robot have failed."""
         self.failures += 1
-        far = self._final and direct_s > STILL_FINAL_S  # how it lies is not known then
+        far = self._final and direct_s > STILL_FINAL_S  # its direction is not known then
         if self._final:
             self._misled = True
             self._in_vain_until_s = -math.inf if far else stamp_s + _CLOSED_S
@@ -240,7 +242,7 @@ class TopologicalNavigator:
                         self._places.tried(edge.a, edge.b, False)
 
     def _around(self, where: Where) -> dict[int, np.ndarray]:
-        """Places that ways lead to from here, and where they lie: (2,) m, seen from the robot."""
+        """Places that edges lead to from here, and where they lie: (2,) m, seen from the robot."""
         found, queue = {where.place: where.offset}, deque([where.place])
         while queue:
             place = queue.popleft()

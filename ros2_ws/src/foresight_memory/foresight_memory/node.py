@@ -1,4 +1,4 @@
-"""Observations in; where the robot is, what it remembers, and the way to it out."""
+"""Observations in; where the robot is, what it remembers, and how to get there out."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Parameters:
     rate_hz: float = parameter(
         4.0, "Observations taken in at most, Hz.", minimum=0.5, maximum=60.0, live=True
     )
-    learn: bool = parameter(True, "Remember new places and ways.", live=True)
+    learn: bool = parameter(True, "Remember new places and edges.", live=True)
     observation_max_age_s: float = parameter(
         2.0, "Oldest observation that remember names, s.", minimum=0.1, maximum=60.0, live=True
     )
@@ -83,15 +83,15 @@ class Observed(NamedTuple):
     """What the worker made of an observation."""
 
     here: Here | None
-    aim: NextSubgoal | None
+    subgoal: NextSubgoal | None
     fault: str
     places: int
-    ways: int
+    edges: int
     took_s: float
 
 
 class MemoryNode(ForesightNode[Parameters]):
-    """Sends one place, and while it guides one aim, for each observation that it takes in.
+    """Sends one place, and while it guides one subgoal, for each observation that it takes in.
 
     Only the worker touches what is remembered. A fault in here never ends the node, for without it
     the robot could not even drive to pictures.
@@ -99,11 +99,11 @@ class MemoryNode(ForesightNode[Parameters]):
 
     def __init__(self, **options: object) -> None:
         super().__init__("memory", Parameters, **options)
-        self._keeper: SpatialMemory | None = None
+        self._memory: SpatialMemory | None = None
 
     def configure(self) -> None:
         values = self.values
-        self._keeper = None
+        self._memory = None
         runtime = Runtime(values.provider, values.half, self.get_logger().info)
         loaded = bundle.load(values.bundle, runtime)
         self._manifest, self._digest = loaded.manifest, loaded.digest
@@ -115,10 +115,10 @@ class MemoryNode(ForesightNode[Parameters]):
         self._surprise = 0.0
         self._guided: UUID | None = None
         self._worker = self.start_worker()
-        self._keeper = self._worker.call(lambda: self._open(loaded))
+        self._memory = self._worker.call(lambda: self._open(loaded))
         self.health.fact("bundle", loaded.digest)
         self._places = self.advertise(Place, "current_place", LATCHED)
-        self._aims = self.advertise(Subgoal, "subgoal", LATEST)
+        self._subgoals = self.advertise(Subgoal, "subgoal", LATEST)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         self.listen(Image, "model_image", self._on_view, qos_profile_sensor_data)
         self.listen(Observation, "observation", self._on_observation, LATEST)
@@ -134,20 +134,20 @@ class MemoryNode(ForesightNode[Parameters]):
             self._serve(kind, answer)
 
     def deactivate(self) -> None:
-        if self._keeper is None:
+        if self._memory is None:
             return
         self._guided = self._unpaired = None
-        keeper = self._keeper
-        self._worker.call(keeper.leave)
+        memory = self._memory
+        self._worker.call(memory.leave)
         try:
-            keeper.places.flush()
+            memory.places.flush()
         except PlacesError as error:  # no reason to refuse to stop
             self.get_logger().error(str(error))
 
     def cleanup(self) -> None:
-        keeper, self._keeper = self._keeper, None
-        if keeper is not None:
-            self._worker.call(keeper.places.close)
+        memory, self._memory = self._memory, None
+        if memory is not None:
+            self._worker.call(memory.places.close)
 
     def _open(self, loaded: Bundle) -> SpatialMemory:
         values, manifest = self.values, loaded.manifest
@@ -168,7 +168,7 @@ class MemoryNode(ForesightNode[Parameters]):
         self.health.fact("places to encode anew", stale)
         self.health.fact("providers", ", ".join(relation.providers))
         self.health.fact("file", file)
-        self._tell_size(len(places), places.ways)
+        self._tell_size(len(places), places.edge_count)
         return SpatialMemory(places, relation)
 
     # --- what comes in
@@ -184,9 +184,9 @@ class MemoryNode(ForesightNode[Parameters]):
         except ValueError as error:
             self.health.problem("odom", str(error))
             return
-        if anew and self._keeper is not None:
+        if anew and self._memory is not None:
             self.get_logger().info("odometry began anew; so does finding out where the robot is")
-            self._worker.call(self._keeper.begin_session)
+            self._worker.call(self._memory.begin_session)
 
     def _on_belief(self, belief: Belief) -> None:
         if belief.bundle_digest == self._digest and math.isfinite(belief.surprise):
@@ -224,13 +224,13 @@ class MemoryNode(ForesightNode[Parameters]):
         self._taken_s = seconds(stamp)
         self._unpaired = observation
         if picture is not None:
-            self._take(observation, picture)  # else its view is on its way
+            self._take(observation, picture)  # else its picture is still to come
 
     def _take(self, observation: Observation, picture: Rgb | None) -> None:
         """Have the worker look at an observation; the newest wins."""
         self._unpaired = None
-        keeper, header, learn = self._keeper, observation.header, self.values.learn
-        if keeper is None:
+        memory, header, learn = self._memory, observation.header, self.values.learn
+        if memory is None:
             return
         stamp_s = seconds(header.stamp)
         driven = self._driven.at(stamp_s)
@@ -242,7 +242,7 @@ class MemoryNode(ForesightNode[Parameters]):
         self._surprise = 0.0
         guided = self._guided
         replaced = self._worker.submit(
-            lambda: _observe(keeper, view, learn),
+            lambda: _observe(memory, view, learn),
             lambda observed: self._on_observed(header, guided, observed),
             self._on_failed,
         )
@@ -265,15 +265,15 @@ class MemoryNode(ForesightNode[Parameters]):
             return
         self.health.event("observations")
         self.health.latency("localise", observed.took_s)
-        self._tell_size(observed.places, observed.ways)
+        self._tell_size(observed.places, observed.edges)
         if observed.fault:
             self.health.problem("memory", observed.fault)
         if observed.here is not None:
             self.health.fact("confidence", f"{observed.here.confidence:.2f}")
             self._places.publish(self._place(observed.here, header.stamp))
-        if observed.aim is not None and guided is not None and guided is self._guided:
-            self._aims.publish(self._aim(observed.aim, header, guided))
-            self.health.fact("guidance", _told(observed.aim))
+        if observed.subgoal is not None and guided is not None and guided is self._guided:
+            self._subgoals.publish(self._subgoal_message(observed.subgoal, header, guided))
+            self.health.fact("guidance", _told(observed.subgoal))
         self._embed_when_idle()
 
     def _on_failed(self, error: Exception) -> None:
@@ -292,23 +292,25 @@ class MemoryNode(ForesightNode[Parameters]):
         pose.orientation.z, pose.orientation.w = math.sin(yaw / 2), math.cos(yaw / 2)
         return place
 
-    def _aim(self, aim: NextSubgoal, header: Header, guided: UUID) -> Subgoal:
+    def _subgoal_message(self, subgoal: NextSubgoal, header: Header, guided: UUID) -> Subgoal:
         message = Subgoal(
-            header=header, goal_id=guided, final=aim.final, bundle_digest=self._digest
+            header=header, goal_id=guided, final=subgoal.final, bundle_digest=self._digest
         )
-        message.expected_s = float(aim.expected_s) if math.isfinite(aim.expected_s) else -1.0
-        message.place = aim.place or 0
-        if aim.latent is not None:
-            message.latent = floats(aim.latent)
+        message.expected_s = (
+            float(subgoal.expected_s) if math.isfinite(subgoal.expected_s) else -1.0
+        )
+        message.place = subgoal.place or 0
+        if subgoal.latent is not None:
+            message.latent = floats(subgoal.latent)
         return message
 
-    def _tell_size(self, places: int, ways: int) -> None:
+    def _tell_size(self, places: int, edges: int) -> None:
         self.health.fact("places", places)
-        self.health.fact("ways", ways)
+        self.health.fact("edges", edges)
 
     def _look_after(self) -> None:
         self._embed_when_idle()
-        error = self._keeper.places.error if self._keeper is not None else None
+        error = self._memory.places.error if self._memory is not None else None
         self.health.fact("write error", error or "none")
         if error:
             self.health.problem("file", error, ERROR)
@@ -320,15 +322,15 @@ class MemoryNode(ForesightNode[Parameters]):
             self._worker.submit(self._embed, self._on_embedded, self._on_embedding_failed)
 
     def _embed(self) -> int:
-        keeper, encoder = self._keeper, self._encoder
-        if keeper is None or encoder is None:
+        memory, encoder = self._memory, self._encoder
+        if memory is None or encoder is None:
             return 0
 
         def encode(pictures: np.ndarray) -> np.ndarray:
             spec = self._manifest.image
             return np.stack([encoder(image.to_model(picture, spec)) for picture in pictures])
 
-        return keeper.re_embed(encode)
+        return memory.re_embed(encode)
 
     def _on_embedded(self, left: int) -> None:
         self.health.fact("places to encode anew", left)
@@ -346,11 +348,11 @@ class MemoryNode(ForesightNode[Parameters]):
         """A service whose `answer` runs on the worker, and whose errors are told in `message`."""
 
         def callback(request: Any, response: Any) -> Any:
-            keeper = self._keeper
+            memory = self._memory
             try:
-                if keeper is None or not self.active:
+                if memory is None or not self.active:
                     raise PlacesError("memory is not active; activate it first")
-                self._worker.call(lambda: answer(keeper, request, response))
+                self._worker.call(lambda: answer(memory, request, response))
                 response.success = True
             except PlacesError as error:
                 response.message = str(error)
@@ -362,29 +364,29 @@ class MemoryNode(ForesightNode[Parameters]):
         service = self.create_service(kind, kind.__name__.lower(), callback)
         self.release_later(lambda: self.destroy_service(service))
 
-    def _remember(self, keeper: SpatialMemory, request: Any, response: Any) -> None:
+    def _remember(self, memory: SpatialMemory, request: Any, response: Any) -> None:
         max_age_s = self.values.observation_max_age_s
-        response.node = keeper.remember(request.name, self.now_s(), max_age_s)
+        response.node = memory.remember(request.name, self.now_s(), max_age_s)
 
-    def _recall(self, keeper: SpatialMemory, request: Any, response: Any) -> None:
-        here, picture = keeper.recall(request.name)
+    def _recall(self, memory: SpatialMemory, request: Any, response: Any) -> None:
+        here, picture = memory.recall(request.name)
         response.place = self._place(here, to_stamp(here.first_seen))
         response.place.name = request.name
         response.image = picture_message(picture, Header(stamp=response.place.header.stamp))
 
-    def _forget(self, keeper: SpatialMemory, request: Any, _response: Any) -> None:
-        keeper.forget(request.name)
+    def _forget(self, memory: SpatialMemory, request: Any, _response: Any) -> None:
+        memory.forget_name(request.name)
 
-    def _route(self, keeper: SpatialMemory, request: Any, response: Any) -> None:
-        route = keeper.route(request.name)
+    def _route(self, memory: SpatialMemory, request: Any, response: Any) -> None:
+        route = memory.route(request.name)
         response.nodes, response.expected_s = route.places, route.expected_s
 
-    def _lead(self, keeper: SpatialMemory, request: Any, _response: Any) -> None:
+    def _lead(self, memory: SpatialMemory, request: Any, _response: Any) -> None:
         if request.start:
-            keeper.lead(self._goal(request))
+            memory.lead(self._goal(request))
             self._guided = request.goal_id
         elif self._guided is not None and bytes(self._guided.uuid) == bytes(request.goal_id.uuid):
-            keeper.leave()
+            memory.leave()
             self._guided = None
         self.health.fact("guidance", "on" if self._guided is not None else "off")
 
@@ -414,24 +416,26 @@ def default_file(namespace: str) -> Path:
     return Path(state) / "foresight" / namespace.strip("/") / "places.db"
 
 
-def _observe(keeper: SpatialMemory, view: View, learn: bool) -> Observed:
+def _observe(memory: SpatialMemory, view: View, learn: bool) -> Observed:
     """On the worker."""
     start = time.perf_counter()
-    aim, fault = None, ""
+    subgoal, fault = None, ""
     try:
-        aim = keeper.observe(view)
+        subgoal = memory.observe(view)
         if learn:
-            keeper.learn()
+            memory.learn()
     except PlacesError as error:
         fault = str(error)
     took_s = time.perf_counter() - start
-    return Observed(keeper.here(), aim, fault, len(keeper.places), keeper.places.ways, took_s)
+    return Observed(
+        memory.here(), subgoal, fault, len(memory.places), memory.places.edge_count, took_s
+    )
 
 
-def _told(aim: NextSubgoal) -> str:
-    goal = "to the goal" if aim.final else f"to place {aim.place}"
-    found = "looking around" if aim.latent is None else goal
-    return f"{found} ({aim.reason})" if aim.reason else found
+def _told(subgoal: NextSubgoal) -> str:
+    goal = "to the goal" if subgoal.final else f"to place {subgoal.place}"
+    found = "looking around" if subgoal.latent is None else goal
+    return f"{found} ({subgoal.reason})" if subgoal.reason else found
 
 
 def main() -> int:

@@ -26,7 +26,7 @@ _CSR_ENTRY = 12  # bytes of an edge in Dijkstra's search: index and cost
 
 
 class Home:
-    """Synthetic places: poses spread over an area, each with ways to its five nearest neighbours;
+    """Synthetic places: poses spread over an area, each with edges to its five nearest neighbours;
     latents (N, 192) that vary smoothly with the pose, as an encoder's do."""
 
     def __init__(self, count: int) -> None:
@@ -114,7 +114,7 @@ def _opened(path: Path, count: int) -> Places:
 
 
 def _fill(path: Path, home: Home, say: Callable[[str], None]) -> float:
-    """Add every place and its ways, as a robot would; seconds until all is on disk."""
+    """Add every place and its edges, as a robot would; seconds until all is on disk."""
     count = len(home.poses)
     spent = 0.0
     with _opened(path, count) as places:
