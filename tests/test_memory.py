@@ -101,7 +101,7 @@ def test_what_is_not_known_is_said(places: Places) -> None:
             ask(77)
     with pytest.raises(PlacesError, match="77 is not known"):
         places.connect(place, 77, 1.0, (0, 0, 0), traversed=True)
-    with pytest.raises(PlacesError, match="no way"):
+    with pytest.raises(PlacesError, match="no edge"):
         places.tried(place, place, True)
 
 
