@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-memory test train bench faults soak lint clean
+.PHONY: help setup demo demo-memory test train bench faults soak reference lint clean
 
 # nothing leaves this machine; rendering needs no screen
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -45,6 +45,9 @@ faults: setup-dev ## REPETITIONS of each fault on the running graph, into docs/r
 
 soak: setup ## an hour's patrol: does anything grow, slow down or die? (MINUTES=480: a night's)
 	@$(foresight) soak --minutes $(MINUTES)
+
+reference: setup-dev ## docs/ros.md and config/foresight.yaml, from what the nodes declare
+	@source ros2_ws/install/setup.bash && .venv/bin/python docs/reference.py
 
 lint: setup-dev ## ruff, mypy, hadolint
 	@.venv/bin/ruff check .

@@ -27,7 +27,7 @@ from foresight.control.safety import (
 )
 from foresight_interfaces.msg import ActuationStatus, ExecutedAction
 from foresight_interfaces.msg import Plan as PlanMessage
-from foresight_node import ForesightNode, parameter, run
+from foresight_node import ForesightNode, RobotParameters, parameter, run
 from foresight_node.messages import LATCHED, LATEST, seconds, to_stamp
 
 EXECUTED_INTERVAL_S = 0.1
@@ -40,8 +40,7 @@ BRAKING_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True)
-class Parameters:
-    robot: str = parameter("", "YAML file of the robot profile.", required=True)
+class Parameters(RobotParameters):
     stamped: str = parameter(
         "profile",
         "Publish cmd_vel as TwistStamped (true) or Twist (false); 'profile' does as the robot "
@@ -49,7 +48,12 @@ class Parameters:
         choices=("profile", "true", "false"),
     )
     base_frame: str = parameter("base_link", "Frame of the commands.", required=True)
-    rate_hz: float = parameter(20.0, "Rate of the commands, Hz.", minimum=10.0, maximum=100.0)
+    rate_hz: float = parameter(
+        20.0,
+        "Rate of the commands, Hz; a new plan brings one more at once.",
+        minimum=10.0,
+        maximum=100.0,
+    )
     plan_timeout_s: float = parameter(
         1.0, "Stop when no plan has come for this long, s.", minimum=0.1, maximum=10.0
     )

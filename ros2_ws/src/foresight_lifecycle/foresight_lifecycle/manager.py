@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from enum import Enum
 
-from rcl_interfaces.msg import FloatingPointRange, ParameterDescriptor
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from std_msgs.msg import String
@@ -19,8 +19,9 @@ from std_srvs.srv import Trigger
 from foresight_interfaces.msg import Heartbeat
 from foresight_lifecycle.board import Board
 from foresight_lifecycle.managed import ACTIVE, INACTIVE, UNCONFIGURED, UNKNOWN, Managed, Step
-from foresight_node import ERROR, OK, WARN, Health, run
+from foresight_node import ERROR, OK, WARN, Health, parameter, run
 from foresight_node.messages import LATCHED
+from foresight_node.parameters import ParameterServer
 
 PERIOD_S = 0.05
 STOP_LIMIT_S = 5.0
@@ -45,6 +46,28 @@ AT_REST = (Phase.WAITING, Phase.RESET, Phase.FAILED)
 """Nothing stays active, whatever comes back in which state."""
 
 
+@dataclass(frozen=True)
+class Parameters:
+    node_names: tuple[str, ...] = parameter(
+        (),
+        "The nodes in the order of bring-up, relative to this one's namespace; the last one drives "
+        "the robot.",
+        required=True,
+    )
+    autostart: bool = parameter(True, "Bring the nodes up at once.")
+    respawn: bool = parameter(False, "Bring all nodes up again when a lost one comes back.")
+    respawned: bool = parameter(False, "This process has been started again: wait for a reset.")
+    heartbeat_timeout_s: float = parameter(
+        1.0,
+        "A node whose process lives is lost when it is silent for longer, s.",
+        minimum=0.3,
+        maximum=60.0,
+    )
+    startup_timeout_s: float = parameter(
+        60.0, "Longest time for bringing all nodes up, s.", minimum=1.0, maximum=3600.0
+    )
+
+
 class LifecycleManager(Node):
     """Brings up, watches, takes down.
 
@@ -54,31 +77,21 @@ class LifecycleManager(Node):
     """
 
     def __init__(self, **options: object) -> None:
-        super().__init__("lifecycle_manager", **options)
-        autostart = self._flag("autostart", True, "Bring the nodes up at once.")
-        respawned = self._flag(
-            "respawned", False, "This process has been started again: wait for a reset."
+        super().__init__(
+            "lifecycle_manager", automatically_declare_parameters_from_overrides=True, **options
         )
-        respawn = self._flag(
-            "respawn", False, "Bring all nodes up again when a lost one comes back."
-        )
-        self._heartbeat_timeout_s = self._seconds(
-            "heartbeat_timeout_s",
-            1.0,
-            0.3,
-            60.0,
-            "A node whose process lives is lost when it is silent for longer, s.",
-        )
-        self._startup_timeout_s = self._seconds(
-            "startup_timeout_s", 60.0, 1.0, 3600.0, "Longest time for bringing all nodes up, s."
-        )
-        self._nodes = {name: Managed(self, name, self._advance) for name in self._node_names()}
+        values = ParameterServer(self, Parameters).values
+        self._heartbeat_timeout_s = values.heartbeat_timeout_s
+        self._startup_timeout_s = values.startup_timeout_s
+        here = self.get_namespace().rstrip("/")
+        names = [n if n.startswith("/") else f"{here}/{n}" for n in values.node_names]
+        self._nodes = {name: Managed(self, name, self._advance) for name in names}
         *_, self._driver = self._nodes.values()
         self._health = Health(self)
         self._states = self.create_publisher(String, "system_state", LATCHED)
         self._board = Board(self, list(self._nodes))
         self._reason = ""
-        self._after_loss = Phase.WAITING if respawn else Phase.FAILED
+        self._after_loss = Phase.WAITING if values.respawn else Phase.FAILED
         self._deadline_s = 0.0
         self._floor = INACTIVE
         self._next = Phase.DOWN
@@ -91,9 +104,9 @@ class LifecycleManager(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(PERIOD_S, self._look, clock=steady)
         self.create_timer(1.0, self._report, clock=steady)
-        if respawned:
+        if values.respawned:
             self._demand_reset("the manager itself was lost and has been started again")
-        elif autostart:
+        elif values.autostart:
             self.start(unasked=True)
 
     def start(self, *, unasked: bool = False) -> None:
@@ -118,38 +131,6 @@ class LifecycleManager(Node):
         give_up_s = time.monotonic() + QUIT_LIMIT_S
         while self._phase is not Phase.DOWN and time.monotonic() < give_up_s:
             spin_once(PERIOD_S)
-
-    # ---- parameters ----
-
-    def _flag(self, name: str, default: bool, description: str) -> bool:
-        descriptor = ParameterDescriptor(description=description, read_only=True)
-        return bool(self.declare_parameter(name, default, descriptor).value)
-
-    def _seconds(
-        self, name: str, default: float, low: float, high: float, description: str
-    ) -> float:
-        span = [FloatingPointRange(from_value=low, to_value=high)]
-        descriptor = ParameterDescriptor(
-            description=description, read_only=True, floating_point_range=span
-        )
-        return float(self.declare_parameter(name, default, descriptor).value)
-
-    def _node_names(self) -> list[str]:
-        descriptor = ParameterDescriptor(
-            description="The nodes in the order of bring-up, relative to this one's namespace; "
-            "the last one drives the robot.",
-            read_only=True,
-            dynamic_typing=True,  # an empty list has no type
-        )
-        names = self.declare_parameter("node_names", None, descriptor).value
-        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
-        if not is_list or not names or len(set(names)) != len(names) or not all(names):
-            raise ValueError(
-                f"parameter 'node_names' has the value {names!r}, but a list of different names "
-                f"is expected, such as [perception, world_model, planning, actuation]"
-            )
-        here = self.get_namespace().rstrip("/")
-        return [name if name.startswith("/") else f"{here}/{name}" for name in names]
 
     # ---- what comes in ----
 

@@ -21,7 +21,7 @@ from std_msgs.msg import Header
 from unique_identifier_msgs.msg import UUID
 
 from foresight import bundle
-from foresight.bundle import PROVIDERS, Bundle, Runtime
+from foresight.bundle import Bundle, Runtime
 from foresight.geometry import yaw_of
 from foresight.memory import CAPACITY, Places, PlacesError
 from foresight.memory.file import DamagedError
@@ -34,7 +34,7 @@ from foresight.perception.image import ImageError, Rgb
 from foresight.runtime.dynamics import Relation
 from foresight_interfaces.msg import Belief, Observation, Place, Subgoal
 from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
-from foresight_node import ERROR, ForesightNode, parameter, run
+from foresight_node import ERROR, BundleParameters, ForesightNode, parameter, run
 from foresight_node.messages import (
     LATCHED,
     LATEST,
@@ -52,14 +52,7 @@ STAMP_JITTER_S = 0.02
 
 
 @dataclass(frozen=True)
-class Parameters:
-    bundle: str = parameter("", "Folder of the world model.", required=True)
-    provider: str = parameter(
-        "auto",
-        "Where graphs run: the fastest there is (auto), or this one or not at all.",
-        choices=("auto", *PROVIDERS),
-    )
-    half: bool = parameter(False, "Let TensorRT compute in half precision.")
+class Parameters(BundleParameters):
     file: str = parameter(
         "", "File of the memory; empty: places.db in the user's state folder, by namespace."
     )

@@ -5,7 +5,8 @@
         bundle: str = parameter("", "Folder of the world model.", required=True)
         period_s: float = parameter(0.3, "Shortest time between plans.", minimum=0.05, live=True)
 
-Parameters that are not `live` are read-only once the node runs.
+Parameters that are not `live` are read-only once the node runs. What several nodes ask for alike is
+declared here once: a node's dataclass inherits it.
 """
 
 from __future__ import annotations
@@ -25,11 +26,20 @@ from rcl_interfaces.msg import (
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
-T = TypeVar("T", bool, int, float, str)
+from foresight.bundle import PROVIDERS
+
+T = TypeVar("T", bool, int, float, str, tuple[str, ...])
 P = TypeVar("P")
 
 # Declared by rclpy itself, or on its behalf.
 _FOREIGN = ("use_sim_time", "start_type_description_service", "qos_overrides.")
+_KINDS = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    tuple: "a list of different names",
+}
 
 
 class ParameterError(ValueError):
@@ -37,8 +47,10 @@ class ParameterError(ValueError):
 
 
 @dataclass(frozen=True)
-class _Rule:
-    default: bool | int | float | str
+class Rule:
+    """What a parameter may be; see `parameter`."""
+
+    default: bool | int | float | str | tuple[str, ...]
     description: str
     minimum: float | None
     maximum: float | None
@@ -53,6 +65,8 @@ class _Rule:
             value = float(value)
         if self.choices and type(value) is bool:  # how YAML reads the texts true and false
             value = str(value).lower()
+        if kind is tuple and isinstance(value, list):
+            value = tuple(value)
         if type(value) is not kind or not self._allows(value):
             raise ParameterError(
                 f"parameter '{name}' has the value {value!r}, but {self._expected()} is expected "
@@ -64,6 +78,9 @@ class _Rule:
     def _allows(self, value: Any) -> bool:
         if isinstance(value, str):
             return value in self.choices if self.choices else bool(value) or not self.required
+        if isinstance(value, tuple):
+            names = all(isinstance(name, str) and name for name in value)
+            return names and len(set(value)) == len(value) and (bool(value) or not self.required)
         if isinstance(value, bool):
             return True
         low = -math.inf if self.minimum is None else self.minimum
@@ -73,8 +90,7 @@ class _Rule:
     def _expected(self) -> str:
         if self.choices:
             return "one of " + ", ".join(repr(choice) for choice in self.choices)
-        kind = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
-        text = kind[type(self.default)]
+        text = _KINDS[type(self.default)]
         if self.minimum is not None:
             text += f" from {self.minimum:g}"
         if self.maximum is not None:
@@ -84,7 +100,11 @@ class _Rule:
         return text + (" that is not empty" if self.required else "")
 
     def descriptor(self) -> ParameterDescriptor:
-        descriptor = ParameterDescriptor(description=self.description, read_only=not self.live)
+        descriptor = ParameterDescriptor(
+            description=self.description,
+            read_only=not self.live,
+            dynamic_typing=isinstance(self.default, tuple),  # an empty list has no type
+        )
         if self.choices:
             descriptor.additional_constraints = self._expected()
         low, high = self.minimum, self.maximum
@@ -117,11 +137,36 @@ def parameter(
         minimum: smallest allowed number.
         maximum: largest allowed number.
         choices: the allowed texts.
-        required: an empty text is refused.
+        required: an empty text, or an empty list, is refused.
         live: may be changed while the node runs.
     """
-    rule = _Rule(default, description, minimum, maximum, choices, required, live)
+    rule = Rule(default, description, minimum, maximum, choices, required, live)
     return field(default=default, metadata={"rule": rule})  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class BundleParameters:
+    """Of every node that runs graphs."""
+
+    bundle: str = parameter("", "Folder of the world model.", required=True)
+    provider: str = parameter(
+        "auto",
+        "Where graphs run: the fastest there is (auto), or this one or not at all.",
+        choices=("auto", *PROVIDERS),
+    )
+    half: bool = parameter(False, "Let TensorRT compute in half precision.")
+
+
+@dataclass(frozen=True)
+class RobotParameters:
+    """Of every node that must know the robot."""
+
+    robot: str = parameter("", "YAML file of the robot profile.", required=True)
+
+
+def rules_of(kind: type) -> dict[str, Rule]:
+    """The parameters of a dataclass, by name, in the order in which they are declared."""
+    return {f.name: f.metadata["rule"] for f in fields(kind)}
 
 
 class ParameterServer(Generic[P]):
@@ -132,7 +177,7 @@ class ParameterServer(Generic[P]):
     """
 
     def __init__(self, node: Node, kind: type[P]) -> None:
-        self._rules: dict[str, _Rule] = {f.name: f.metadata["rule"] for f in fields(kind)}  # type: ignore[arg-type]
+        self._rules = rules_of(kind)
         self._faults = [_unknown(name, self._rules) for name in self._strangers(node)]
         self._values = kind(**{name: self._declare(node, name) for name in self._rules})
         node.add_on_set_parameters_callback(self._check)
@@ -160,7 +205,8 @@ class ParameterServer(Generic[P]):
             # The node lives on with the default, so that configuring can fail with the sentence.
             self._faults.append(str(error))
             value = rule.default
-        node.declare_parameter(name, value, rule.descriptor(), ignore_override=True)
+        # rclpy takes no empty list
+        node.declare_parameter(name, value if value != () else None, rule.descriptor(), True)
         return value
 
     def _check(self, changes: list[Parameter]) -> SetParametersResult:

@@ -13,14 +13,14 @@ from std_msgs.msg import Bool, Header
 
 from foresight import bundle
 from foresight.bodies.profile import RobotProfile
-from foresight.bundle import PROVIDERS, Runtime
+from foresight.bundle import Runtime
 from foresight.perception import image
 from foresight.perception.camera import CameraView
 from foresight.perception.camera_watch import CameraWatch
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
 from foresight_interfaces.msg import Observation
-from foresight_node import ForesightNode, parameter, run
+from foresight_node import BundleParameters, ForesightNode, RobotParameters, parameter, run
 from foresight_node.messages import LATEST, floats, picture_message, seconds
 from foresight_perception.body import Body, BodyError
 
@@ -32,15 +32,7 @@ SILENCE_S = 2.0
 
 
 @dataclass(frozen=True)
-class Parameters:
-    bundle: str = parameter("", "Folder of the world model.", required=True)
-    provider: str = parameter(
-        "auto",
-        "Where graphs run: the fastest there is (auto), or this one or not at all.",
-        choices=("auto", *PROVIDERS),
-    )
-    half: bool = parameter(False, "Let TensorRT compute in half precision.")
-    robot: str = parameter("", "YAML file of the robot profile.", required=True)
+class Parameters(RobotParameters, BundleParameters):
     image_transport: str = parameter(
         "raw",
         "Take sensor_msgs/Image from 'image', or CompressedImage from 'image/compressed'.",

@@ -173,7 +173,7 @@ class Navigation(ActiveGoal):
         """Memory's, if it sends one."""
         if self._guidance is None:
             return None
-        return self._guidance.aim_at(now_s, self.host.values.aim_timeout_s, self._guided_since)
+        return self._guidance.aim_at(now_s, self.host.values.subgoal_timeout_s, self._guided_since)
 
     def _left_s(self) -> float:
         """Seconds to the goal: by memory while it leads there, else by the learned distance."""
@@ -245,7 +245,7 @@ class ToPlace(Navigation):
         return Heading(np.asarray(aim.latent, dtype=np.float32), aim.final)
 
     def want_of_guidance(self, now_s: float) -> Ending | None:
-        guidance, patience_s = self._guidance, self.host.values.aim_timeout_s
+        guidance, patience_s = self._guidance, self.host.values.subgoal_timeout_s
         assert guidance is not None, "made in begin"
         if guidance.refusal:
             return Code.BAD_GOAL, guidance.refusal

@@ -4,21 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from foresight.bundle import PROVIDERS
 from foresight.bundle.manifest import PLANNER
-from foresight_node import parameter
+from foresight_node import BundleParameters, RobotParameters, parameter
 
 
 @dataclass(frozen=True)
-class Parameters:
-    bundle: str = parameter("", "Folder of the world model.", required=True)
-    provider: str = parameter(
-        "auto",
-        "Where graphs run: the fastest there is (auto), or this one or not at all.",
-        choices=("auto", *PROVIDERS),
-    )
-    half: bool = parameter(False, "Let TensorRT compute in half precision.")
-    robot: str = parameter("", "YAML file of the robot profile.", required=True)
+class Parameters(RobotParameters, BundleParameters):
     seed: int = parameter(0, "Seed of the search.", minimum=0, maximum=2**31 - 1)
     threads: int = parameter(1, "Threads of one plan.", minimum=1, maximum=64)
     planner: str = parameter(
@@ -46,8 +37,8 @@ class Parameters:
         maximum=10.0,
         live=True,
     )
-    aim_timeout_s: float = parameter(
-        1.0, "Oldest aim of memory that is driven to, s.", minimum=0.1, maximum=10.0, live=True
+    subgoal_timeout_s: float = parameter(
+        1.0, "Oldest subgoal of memory that is driven to, s.", minimum=0.1, maximum=10.0, live=True
     )
     resume_timeout_s: float = parameter(
         30.0,

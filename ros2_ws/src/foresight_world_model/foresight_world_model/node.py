@@ -14,13 +14,13 @@ from nav_msgs.msg import Path
 from rclpy.qos import QoSProfile
 
 from foresight import bundle
-from foresight.bundle import PROVIDERS, Runtime
+from foresight.bundle import Runtime
 from foresight.runtime.belief import Belief as TrackedBelief
 from foresight.runtime.belief import BeliefTracker
 from foresight.runtime.dynamics import Imagined
 from foresight_interfaces.msg import Belief, ExecutedAction, Imagination, Observation, Plan
 from foresight_interfaces.srv import Imagine
-from foresight_node import ERROR, ForesightNode, parameter, run
+from foresight_node import ERROR, BundleParameters, ForesightNode, parameter, run
 from foresight_node.messages import LATEST, fault_of, floats, seconds, to_stamp
 
 MAX_STEPS = 64
@@ -31,14 +31,7 @@ LIMIT_SLACK = 1e-3
 
 
 @dataclass(frozen=True)
-class Parameters:
-    bundle: str = parameter("", "Folder of the world model.", required=True)
-    provider: str = parameter(
-        "auto",
-        "Where graphs run: the fastest there is (auto), or this one or not at all.",
-        choices=("auto", *PROVIDERS),
-    )
-    half: bool = parameter(False, "Let TensorRT compute in half precision.")
+class Parameters(BundleParameters):
     imagination_period_s: float = parameter(
         0.5, "Shortest time between imaginations, s.", minimum=0.1, maximum=60.0, live=True
     )
