@@ -80,7 +80,10 @@ class Camera(_Section):
 
 
 class Scan(_Section):
-    """A planar scan over the full circle; beam 0 looks along +x, beams go counter-clockwise."""
+    """A planar scan over the full circle, its first beam of angle 0, the others counter-clockwise.
+
+    `mount` stands in for the scanner's static transform; without either the scan is of no use.
+    """
 
     beams: int = Field(ge=8, le=4096)
     range_max_m: float = Field(gt=0.1, le=100)
@@ -90,12 +93,23 @@ class Scan(_Section):
 class Odometry(_Section):
     """Wheel odometry."""
 
+class ScannerMount(_Section):
+    """Where the scanner sits on base_link, level; `yaw_deg` is where its beam of angle 0 looks."""
+
+    x_m: float = Field(default=0.0, ge=-2, le=2)
+    y_m: float = Field(default=0.0, ge=-2, le=2)
+    z_m: float = Field(default=0.0, ge=0, le=3)
+    yaw_deg: float = Field(default=0.0, ge=-180, le=180)
+    upside_down: bool = False
+
+
     rate_hz: float = Field(ge=5, le=500)
 
 
 class RobotProfile(_Section):
     """One robot. Lengths in m, speeds in m/s and rad/s; axes of REP-103."""
 
+    mount: ScannerMount | None = None
     name: str = Field(min_length=1, max_length=64)
     footprint_radius_m: float = Field(gt=0.01, le=2)
     driver_timeout_s: float = Field(gt=0, le=5)

@@ -19,6 +19,7 @@ from foresight.bodies.profile import RobotProfile
 from foresight.control.limits import VelocityLimiter
 from foresight.geometry import Pose, relative
 from foresight.odometry import OdometryBuffer
+from foresight.perception.scan import CENTRED, ScanMount, beam_directions
 
 MAX_PLAN_STEPS = 64
 MIN_ACTION_DURATION_S, MAX_ACTION_DURATION_S = 0.001, 5.0
@@ -189,8 +190,6 @@ class SafetyController:
             2.0 * self._limits.linear_jerk_mps3
         )
         self._reach_m = self._farthest_point_of_interest()
-        self._directions = np.zeros((0, 2))
-        self._directions_key: tuple[int, float, float] = (0, 0.0, 0.0)
         self._active = self._was_active = False
         self._emergency_pressed = self._emergency_latched = False
         self._bumper = False
@@ -255,17 +254,19 @@ class SafetyController:
         angle_min: float,
         angle_increment: float,
         range_min_m: float = 0.0,
+        mount: ScanMount = CENTRED,
     ) -> Reason | None:
-        """Take a scan about base_link; returns why it is refused, or None.
+        """Take a scan; returns why it is refused, or None.
 
         Args:
             steady_s: when it was taken, s; the way driven since is allowed for.
             ranges: (B,) m, read as REP-117 says.
-            angle_min: bearing of beam 0, rad.
-            angle_increment: from one beam to the next, rad, counter-clockwise positive.
+            angle_min: of beam 0, rad, in the scanner's frame.
+            angle_increment: from one beam to the next, rad, counter-clockwise positive there.
             range_min_m: finite numbers below this, zero, negative numbers and NaN are no reading.
+            mount: where the scanner sits on base_link.
         """
-        points = self._points_near(ranges, angle_min, angle_increment, range_min_m)
+        points = self._points_near(ranges, angle_min, angle_increment, range_min_m, mount)
         if points is None or not math.isfinite(steady_s):
             self._scan_bad_s = self._noticed_s(steady_s)
             return Reason.SCAN_INVALID
@@ -503,7 +504,12 @@ class SafetyController:
         return self._radius_m + self._settings.margin_m + way_m
 
     def _points_near(
-        self, ranges: ArrayLike, angle_min: float, angle_increment: float, range_min_m: float
+        self,
+        ranges: ArrayLike,
+        angle_min: float,
+        angle_increment: float,
+        range_min_m: float,
+        mount: ScanMount,
     ) -> NDArray[np.float64] | None:
         """Points (N, 2), m, near enough to matter, or None when the scan is of no use."""
         try:
@@ -516,13 +522,9 @@ class SafetyController:
         read = ((metres > 0.0) & (metres >= range_min_m)) | (metres == -math.inf)
         if 2 * np.count_nonzero(read) <= len(metres) or angle_increment == 0.0:
             return None
-        key = (len(metres), angle_min, angle_increment)
-        if key != self._directions_key:
-            bearing = angle_min + angle_increment * np.arange(len(metres))
-            self._directions = np.stack([np.cos(bearing), np.sin(bearing)], axis=1)
-            self._directions_key = key
-        near = read & (metres <= self._reach_m)
-        return self._directions[near] * np.maximum(metres[near], _TOO_NEAR_M)[:, None]
+        near = read & (metres <= self._reach_m + mount.distance_m)
+        directions = beam_directions(len(metres), angle_min, angle_increment, mount)[near]
+        return directions * np.maximum(metres[near], _TOO_NEAR_M)[:, None] + (mount.x_m, mount.y_m)
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import numpy as np
 
 from foresight.bundle import Bundle, BundleError
 from foresight.bundle.manifest import PLANNER
+from foresight.perception.scan import scan_points as scan_points
 from foresight.planning.goal_pose_filter import GoalPoseFilter
 from foresight.runtime.dynamics import Relation
 
@@ -267,16 +268,6 @@ class Navigator:
         switch = self._rng.integers(1, horizon + 1, count)
         late = np.arange(horizon)[None] >= switch[:, None]
         return np.where(late[..., None], pair[1][:, None], pair[0][:, None]).astype(np.float32)
-
-
-def scan_points(
-    ranges: np.ndarray, angle_min: float, angle_increment: float, range_min_m: float = 0.0
-) -> np.ndarray:
-    """The echoes of a scan (beams,) m as points (N, 2) m; rad, counter-clockwise from straight
-    ahead. Beams without an echo, or nearer than the scanner can tell, are left out."""
-    echo = np.isfinite(ranges) & (ranges > range_min_m)
-    angle = angle_min + angle_increment * np.flatnonzero(echo)
-    return ranges[echo, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
 
 
 def nearest_by_sector(points: np.ndarray | None, count: int) -> np.ndarray:
