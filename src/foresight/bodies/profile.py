@@ -79,20 +79,6 @@ class Camera(_Section):
     pitch_deg: float = Field(default=0.0, ge=-60, le=60)
 
 
-class Scan(_Section):
-    """A planar scan over the full circle, its first beam of angle 0, the others counter-clockwise.
-
-    `mount` stands in for the scanner's static transform; without either the scan is of no use.
-    """
-
-    beams: int = Field(ge=8, le=4096)
-    range_max_m: float = Field(gt=0.1, le=100)
-    rate_hz: float = Field(ge=1, le=100)
-
-
-class Odometry(_Section):
-    """Wheel odometry."""
-
 class ScannerMount(_Section):
     """Where the scanner sits on base_link, level; `yaw_deg` is where its beam of angle 0 looks."""
 
@@ -103,13 +89,27 @@ class ScannerMount(_Section):
     upside_down: bool = False
 
 
+class Scan(_Section):
+    """A planar scan over the full circle, its first beam of angle 0, the others counter-clockwise.
+
+    `mount` stands in for the scanner's static transform; without either the scan is of no use.
+    """
+
+    beams: int = Field(ge=8, le=4096)
+    range_max_m: float = Field(gt=0.1, le=100)
+    rate_hz: float = Field(ge=1, le=100)
+    mount: ScannerMount | None = None
+
+
+class Odometry(_Section):
+    """Wheel odometry."""
+
     rate_hz: float = Field(ge=5, le=500)
 
 
 class RobotProfile(_Section):
     """One robot. Lengths in m, speeds in m/s and rad/s; axes of REP-103."""
 
-    mount: ScannerMount | None = None
     name: str = Field(min_length=1, max_length=64)
     footprint_radius_m: float = Field(gt=0.01, le=2)
     driver_timeout_s: float = Field(gt=0, le=5)
