@@ -25,10 +25,12 @@ from foresight.control.safety import (
     SafetySettings,
     State,
 )
+from foresight.perception.scan import ScanMount
 from foresight_interfaces.msg import ActuationStatus, ExecutedAction
 from foresight_interfaces.msg import Plan as PlanMessage
 from foresight_node import ForesightNode, RobotParameters, parameter, run
 from foresight_node.messages import LATCHED, LATEST, seconds, to_stamp
+from foresight_node.static_transforms import SensorMount, StaticTransforms
 
 EXECUTED_INTERVAL_S = 0.1
 BUTTON_PERIOD_S = 0.2
@@ -81,6 +83,7 @@ class ActuationNode(ForesightNode[Parameters]):
     def __init__(self, **options: object) -> None:
         super().__init__("actuation", Parameters, **options)
         self._controller: SafetyController | None = None
+        self._transforms = StaticTransforms(self)
         # Heard in every state of the lifecycle, and kept over a new configuration.
         self._stop_pressed = self._stop_latched = self._bumper_pressed = False
         self.listen(Bool, "emergency_stop", self._on_emergency_stop, 10, always=True)
@@ -129,6 +132,13 @@ class ActuationNode(ForesightNode[Parameters]):
         )
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         if values.use_scan:
+            self._scanner = SensorMount(
+                self,
+                self._transforms,
+                "scan",
+                ScanMount.of_pose,
+                ScanMount.of_profile(profile.scan),
+            )
             self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
         self._ticked_s = 0.0
         self._timer = self.every(1.0 / values.rate_hz, self._tick)
@@ -176,18 +186,23 @@ class ActuationNode(ForesightNode[Parameters]):
         self._note("odom", fault)
 
     def _on_scan(self, message: LaserScan) -> None:
+        mount = self._scanner.at(message.header.frame_id, self.values.base_frame)
+        if mount is None:
+            return  # a scan from who knows where is none: the robot rests
         fault = self._the_controller.on_scan(
             self._steady_s(message.header.stamp),
             message.ranges,
             message.angle_min,
             message.angle_increment,
             message.range_min,
+            mount,
         )
         self._note("scan", fault)
-        if message.range_min > self._edge_m:
+        edge_m = self._edge_m - mount.distance_m  # from the scanner, where that is nearest
+        if message.range_min > edge_m:
             self.get_logger().warning(
                 f"the scan shows nothing nearer than {message.range_min:.2f} m, but the robot and "
-                f"its margin reach to {self._edge_m:.2f} m: what stands between is not seen",
+                f"its margin reach to {edge_m:.2f} m: what stands between is not seen",
                 once=True,
             )
 

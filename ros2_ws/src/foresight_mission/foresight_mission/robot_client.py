@@ -30,7 +30,8 @@ class RosRobot:
             node: lends its clients and subscriptions.
             patience_s: how long a job waits for whoever does it, s.
             pictures: folder for pictures.
-            compressed: take CompressedImage from 'image/compressed', not Image from 'image'.
+            compressed: take CompressedImage from '<image>/compressed', not Image from 'image',
+                wherever that is remapped to.
         """
         self.patience_s = patience_s
         self._node, self._pictures, self._compressed = node, pictures, compressed
@@ -104,9 +105,9 @@ class RosRobot:
         self._state = state.data
 
     def _subscribe(self, callback: Callable[[Any], None]) -> Callable[[], None]:
-        kind, topic = (
-            (CompressedImage, "image/compressed") if self._compressed else (Image, "image")
-        )
+        kind, topic = Image, self._node.resolve_topic_name("image")
+        if self._compressed:  # as image_transport does: it moves with the image
+            kind, topic = CompressedImage, f"{topic}/compressed"
         subscription = self._node.create_subscription(
             kind, topic, callback, qos_profile_sensor_data
         )

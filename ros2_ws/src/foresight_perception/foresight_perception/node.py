@@ -16,12 +16,14 @@ from foresight.bodies.profile import RobotProfile
 from foresight.bundle import Runtime
 from foresight.perception import image
 from foresight.perception.camera import CameraView
+from foresight.perception.camera_mount import CameraMount
 from foresight.perception.camera_watch import CameraWatch
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageError, Rgb
 from foresight_interfaces.msg import Observation
 from foresight_node import BundleParameters, ForesightNode, RobotParameters, parameter, run
 from foresight_node.messages import LATEST, floats, picture_message, seconds
+from foresight_node.static_transforms import SensorMount, StaticTransforms
 from foresight_perception.body import Body, BodyError
 
 CLOCK_TOLERANCE_S = 0.1
@@ -55,6 +57,7 @@ class PerceptionNode(ForesightNode[Parameters]):
 
     def __init__(self, **options: object) -> None:
         super().__init__("perception", Parameters, **options)
+        self._transforms = StaticTransforms(self)
 
     def configure(self) -> None:
         values = self.values
@@ -66,6 +69,12 @@ class PerceptionNode(ForesightNode[Parameters]):
         self._encoder = Encoder(loaded)
         self._view = CameraView(loaded.manifest.image, profile.camera)
         self._watch = CameraWatch()
+        self._profile_mount = CameraMount.of_profile(profile.camera)
+        self._mount = SensorMount(
+            self, self._transforms, "image", CameraMount.of_pose, self._profile_mount
+        )
+        self._mount_checked: CameraMount | None = None
+        self._base_frame = "base_link"
         self._body = Body(self.values.odom_max_age_s)
         self._last_stamp_s = float("-inf")
         self.health.fact("bundle", loaded.digest)
@@ -76,11 +85,11 @@ class PerceptionNode(ForesightNode[Parameters]):
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         self.listen(Bool, "bumper", lambda m: self._body.bumper(m.data), qos_profile_sensor_data)
+        self._topic = self.resolve_topic_name("image")
         if self.values.image_transport == "raw":
-            self._topic = "image"
             self.listen(Image, self._topic, self._on_image, qos_profile_sensor_data)
         else:
-            self._topic = "image/compressed"
+            self._topic += "/compressed"  # as image_transport does: it moves with the image
             self.listen(CompressedImage, self._topic, self._on_compressed, qos_profile_sensor_data)
         self.every(1.0, self._look_for_camera)
 
@@ -95,6 +104,7 @@ class PerceptionNode(ForesightNode[Parameters]):
 
     def _on_odometry(self, odometry: Odometry) -> None:
         twist = odometry.twist.twist
+        self._base_frame = odometry.child_frame_id or self._base_frame
         try:
             self._body.odometry(seconds(odometry.header.stamp), twist.linear.x, twist.angular.z)
         except BodyError as error:
@@ -103,12 +113,11 @@ class PerceptionNode(ForesightNode[Parameters]):
     def _look_for_camera(self) -> None:
         if time.monotonic() - self._image_came_s < SILENCE_S:
             return
-        topic = self.resolve_topic_name(self._topic)
-        if self.count_publishers(topic):
+        if self.count_publishers(self._topic):
             why = "although a driver is connected: look into its log, and start it again"
         else:
             why = "for nobody publishes it: start the camera's driver, or remap the topic"
-        self.health.problem("camera", f"no image comes on {topic}, {why}")
+        self.health.problem("camera", f"no image comes on {self._topic}, {why}")
 
     def _on_image(self, message: Image) -> None:
         self._perceive(
@@ -125,6 +134,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         stamp_s = seconds(header.stamp)
         self._image_came_s = time.monotonic()
         self.health.event("images")
+        self._check_mount(header.frame_id)
         if not self._is_timely(stamp_s):
             self.health.count("images dropped: stamp")
             return
@@ -152,6 +162,23 @@ class PerceptionNode(ForesightNode[Parameters]):
 
         if self._worker.submit(encode, send, self._on_error):
             self.health.count("images dropped: encoder busy")
+
+    def _check_mount(self, frame: str) -> None:
+        """Tell when the camera does not sit where the model was trained for."""
+        mount = self._mount.at(frame, self._base_frame)
+        if mount is None or mount == self._mount_checked:
+            return
+        self._mount_checked = mount
+        if mount.differs(self._profile_mount):
+            self.health.problem(
+                "camera mount",
+                f"the camera sits at {mount} by tf_static, but at {self._profile_mount} by the "
+                f"robot profile, for which the model was trained; correct whichever is wrong, or "
+                f"train a model for this mount",
+                lasting=True,
+            )
+        else:
+            self.health.solved("camera mount")
 
     def _is_timely(self, stamp_s: float) -> bool:
         now_s = self.now_s()

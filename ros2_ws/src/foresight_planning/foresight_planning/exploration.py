@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
+from contextlib import suppress
 
 import numpy as np
 from rclpy.action.server import ServerGoalHandle
@@ -15,6 +15,8 @@ from foresight.exploration.explorer import (
     Explorer,
     check_bounds,
 )
+from foresight.perception.scan import ScanMount
+from foresight.perception.virtual_scan import VirtualScan
 from foresight_interfaces.action import Explore
 from foresight_planning.active_goal import ActiveGoal, Code, Ending, Host
 from foresight_planning.sensor_buffer import Pulse
@@ -23,7 +25,8 @@ PERIOD_S = 0.1
 GRACE_S = 2.0
 """After the time limit, for an explorer that sees it by the scans' stamps."""
 
-_Layout = tuple[int, float, float]
+_Layout = tuple[int, float, float, ScanMount]
+"""Number of beams, the first one's angle, from one to the next, rad; and the scanner's mount."""
 
 
 class Exploration(ActiveGoal):
@@ -36,6 +39,7 @@ class Exploration(ActiveGoal):
         super().__init__(host, handle)
         self._explorer: Explorer | None = None
         self._layout: _Layout | None = None
+        self._at_base: VirtualScan | None = None
         self._scanned = Pulse()
         self._told_presses = host.senses.presses
         self._reason = "waiting for scan and odometry"
@@ -67,21 +71,28 @@ class Exploration(ActiveGoal):
         return None
 
     def on_scan(self, scan: LaserScan, stamp_s: float) -> None:
-        layout = (len(scan.ranges), scan.angle_min, scan.angle_increment)
-        if self._layout is None and layout[0] and math.isfinite(sum(layout)):
-            self._layout = layout
-        if layout != self._layout:
-            text = f"scan: {layout[0]} beams from {layout[1]:.3f} rad cannot be used to explore"
-            self.host.health.problem("scan", f"{text}; its layout must be valid and stay")
+        at_base = self._read_layout(scan)
+        if at_base is None:
+            text = f"scan: {len(scan.ranges)} beams from {scan.angle_min:.3f} rad cannot be used"
+            rest = "to explore; its layout and mount must be valid and stay"
+            self.host.health.problem("scan", f"{text} {rest}")
             return
         at = self.host.senses.driven.at(stamp_s)
         if at is None:
             return
         self._scanned.beat(stamp_s)
         if self.is_due(stamp_s, PERIOD_S):
-            ranges = np.array(scan.ranges, float)
-            ranges[ranges <= scan.range_min] = np.nan
-            self._explore(layout, stamp_s, ranges, *map(np.array, at))
+            self._explore(at_base, scan, stamp_s, *map(np.array, at))
+
+    def _read_layout(self, scan: LaserScan) -> VirtualScan | None:
+        """What makes the scan one at base_link; None when it is no layout, or another one."""
+        beams = len(scan.ranges), scan.angle_min, scan.angle_increment
+        layout = (*beams, self.host.senses.mount)
+        if self._at_base is None:
+            radius_m = self.host.profile.footprint_radius_m
+            with suppress(ValueError):
+                self._at_base, self._layout = VirtualScan(*layout, radius_m), layout
+        return self._at_base if layout == self._layout else None
 
     def progress(self) -> dict[str, float]:
         return {"surprise": self.host.senses.mean_surprise(self.host.now_s())}
@@ -91,9 +102,9 @@ class Exploration(ActiveGoal):
 
     def _explore(
         self,
-        layout: _Layout,
+        at_base: VirtualScan,
+        scan: LaserScan,
         stamp_s: float,
-        ranges: np.ndarray,
         pose: np.ndarray,
         twist: np.ndarray,
     ) -> None:
@@ -102,10 +113,12 @@ class Exploration(ActiveGoal):
         # a press counts until the explorer was told of it, however short it was
         bumped = senses.pressed or presses > self._told_presses
         novelty = senses.novelty_at(host.now_s(), host.values.belief_timeout_s)
+        far_m = host.profile.scan.range_max_m
 
         def explore() -> tuple[ExplorationStep, float]:
             start_s = time.perf_counter()
-            self._explorer = self._explorer or self._make(layout)
+            self._explorer = self._explorer or self._make(at_base.angles)
+            ranges = at_base(np.array(scan.ranges, float), scan.range_min, far_m)
             step = self._explorer.update(stamp_s, ranges, pose, twist, bumped, novelty)
             return step, time.perf_counter() - start_s
 
@@ -117,16 +130,9 @@ class Exploration(ActiveGoal):
         if host.worker.submit(explore, done, lambda error: host.fail(self, error)):
             host.health.count("scans dropped: explorer busy")
 
-    def _make(self, layout: _Layout) -> Explorer:
-        beams, first, step = layout
+    def _make(self, angles: np.ndarray) -> Explorer:
         request, host = self.handle.request, self.host
-        return Explorer(
-            host.profile,
-            first + step * np.arange(beams),
-            request.time_limit_s,
-            request.radius_m,
-            host.action_s,
-        )
+        return Explorer(host.profile, angles, request.time_limit_s, request.radius_m, host.action_s)
 
     def _on_step(self, stamp_s: float, step: ExplorationStep) -> None:
         if not self.host.is_driving(self):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -19,12 +20,16 @@ from std_msgs.msg import Bool, String
 from foresight import bundle
 from foresight.bodies.profile import RobotProfile
 from foresight.bundle import Runtime
+from foresight.perception.camera_mount import CameraMount
+from foresight.perception.frames import FrameError
 from foresight.perception.image import ImageError
+from foresight.perception.scan import ScanMount
 from foresight.planning import Navigator
 from foresight_interfaces.msg import ActuationStatus, Belief, Plan, Subgoal
 from foresight_interfaces.srv import Guide
 from foresight_node import ERROR, ForesightNode, run
 from foresight_node.messages import LATCHED, LATEST, fault_of, floats, seconds, to_stamp
+from foresight_node.static_transforms import SensorMount, StaticTransforms
 from foresight_planning.active_goal import ActiveGoal, Code, Ending
 from foresight_planning.exploration import Exploration
 from foresight_planning.goal_planner import GoalPlanner
@@ -57,6 +62,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._interrupted_s = 0.0
         self._system_state = ""
         self.senses = SensorBuffer()
+        self._transforms = StaticTransforms(self)
         # A goal may end in any state of the lifecycle, and its client shall hear of it.
         self._servers = [self._serve(kind) for kind in ACTIONS]
         self.create_subscription(String, "system_state", self._on_system_state, LATCHED)
@@ -66,6 +72,7 @@ class PlanningNode(ForesightNode[Parameters]):
         runtime = Runtime(values.provider, values.half, self.get_logger().info)
         loaded = bundle.load(values.bundle, runtime)
         self.profile = RobotProfile.load(values.robot)
+        self._camera_known: tuple[str, str, int] | None = None
         self._manifest = loaded.manifest
         self.action_s = loaded.manifest.action.duration_s
         self.worker = self.start_worker()
@@ -115,6 +122,8 @@ class PlanningNode(ForesightNode[Parameters]):
         self.listen(Subgoal, "subgoal", self._on_aim, LATEST)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
         if self.values.use_scan:
+            fallback = ScanMount.of_profile(self.profile.scan)
+            self._scanner = SensorMount(self, self._transforms, "scan", ScanMount.of_pose, fallback)
             self.listen(LaserScan, "scan", self._on_scan, qos_profile_sensor_data)
         self.listen(Bool, "bumper", self._on_bumper, qos_profile_sensor_data)
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
@@ -261,8 +270,11 @@ class PlanningNode(ForesightNode[Parameters]):
             self._pursuit.moved_to(position.x, position.y)
 
     def _on_scan(self, scan: LaserScan) -> None:
+        mount = self._scanner.at(scan.header.frame_id, self.senses.base_frame)
+        if mount is None:
+            return
         now_s = self.now_s()
-        self.senses.on_scan(scan, now_s)
+        self.senses.on_scan(scan, mount, now_s)
         if self._pursuit is not None:
             self._pursuit.on_scan(scan, stamped(scan.header.stamp, now_s))
 
@@ -274,6 +286,20 @@ class PlanningNode(ForesightNode[Parameters]):
             self.helm.calibrate(info)
         except ImageError as error:
             self.health.problem("camera_info", str(error))
+        self._place_camera(info.header.frame_id)
+
+    def _place_camera(self, frame: str) -> None:
+        """Take the camera to sit where tf_static says, which decides what of the floor it sees;
+        perception tells what does not fit."""
+        known = frame, self.senses.base_frame, self._transforms.tree.version
+        if known == self._camera_known:
+            return
+        self._camera_known = known
+        with suppress(FrameError):
+            pose = self._transforms.pose(frame, self.senses.base_frame)
+            if pose is not None:
+                camera = CameraMount.of_pose(pose).applied(self.profile.camera)
+                self.profile = self.profile.model_copy(update={"camera": camera})
 
     def _on_status(self, status: ActuationStatus) -> None:
         stopped = status.state in (ActuationStatus.STOPPED, ActuationStatus.EMERGENCY)

@@ -14,7 +14,7 @@ from sensor_msgs.msg import LaserScan
 
 from foresight.geometry import yaw_of
 from foresight.odometry import OdometryBuffer
-from foresight.planning import scan_points
+from foresight.perception.scan import CENTRED, ScanMount, scan_points
 from foresight_node.messages import seconds
 
 SILENCE_FACTOR = 3.0
@@ -62,7 +62,8 @@ class SensorBuffer:
         base_frame: as odometry names it.
         driven: odometry of the last moments.
         odometry, belief: when the last one came.
-        scans: the last ones, time and points (N, 2) m.
+        scans: the last ones, time and points (N, 2) m in the base frame.
+        mount: where the scanner of the last one sits.
         pressed: whether the bumper is pressed; `presses` counts how often it was told so.
     """
 
@@ -72,6 +73,7 @@ class SensorBuffer:
         self.driven = OdometryBuffer(KEPT_S, REACH_S)
         self.odometry, self.belief = Pulse(), Pulse()
         self.scans: deque[tuple[float, np.ndarray]] = deque(maxlen=SCANS_KEPT)
+        self.mount = CENTRED
         self.pressed, self.presses = False, 0
         self._surprises: deque[tuple[float, float]] = deque(maxlen=SURPRISES_KEPT)
 
@@ -88,9 +90,10 @@ class SensorBuffer:
         self.odometry.beat(stamp_s)
         return True
 
-    def on_scan(self, scan: LaserScan, now_s: float) -> None:
+    def on_scan(self, scan: LaserScan, mount: ScanMount, now_s: float) -> None:
+        self.mount = mount
         points = scan_points(
-            np.asarray(scan.ranges), scan.angle_min, scan.angle_increment, scan.range_min
+            np.asarray(scan.ranges), scan.angle_min, scan.angle_increment, scan.range_min, mount
         )
         self.scans.append((stamped(scan.header.stamp, now_s), points))
 
