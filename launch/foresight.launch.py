@@ -2,26 +2,18 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
-from launch.actions import (
-    DeclareLaunchArgument,
-    LogInfo,
-    OpaqueFunction,
-    SetLaunchConfiguration,
-    Shutdown,
-)
+from launch.actions import OpaqueFunction, SetLaunchConfiguration
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile
 
+from foresight_bringup.arguments import SHARE, Argument, declared, flag
+from foresight_bringup.processes import OnExit, node, required, started
 from foresight_bringup.respawn import BackOff, respawning
-from foresight_bringup.security import enclave, secured
-
-ROOT = Path(__file__).resolve().parents[1]
-FLAGS = ["true", "false"]
+from foresight_bringup.security import secured
 
 EXECUTABLES = {
     "perception": "foresight_perception",
@@ -32,149 +24,66 @@ EXECUTABLES = {
     "lifecycle_manager": "foresight_lifecycle",
 }
 """The package of each, in the order of bring-up; a node has the name of its executable."""
-
-
-def _arguments() -> list[DeclareLaunchArgument]:
-    return [
-        DeclareLaunchArgument(
-            "namespace", default_value="", description="Namespace of the whole robot."
-        ),
-        DeclareLaunchArgument(
-            "use_sim_time",
-            default_value="false",
-            choices=FLAGS,
-            description="Take the time from /clock, as in a simulation.",
-        ),
-        DeclareLaunchArgument(
-            "params_file",
-            default_value=str(ROOT / "config" / "foresight.yaml"),
-            description="YAML file with the nodes' parameters.",
-        ),
-        DeclareLaunchArgument(
-            "robot",
-            default_value=str(ROOT / "config" / "robots" / "homebot.yaml"),
-            description="YAML file of the robot profile.",
-        ),
-        DeclareLaunchArgument(
-            "bundle",
-            default_value=str(ROOT / "models" / "apartment"),
-            description="Folder of the world model.",
-        ),
-        DeclareLaunchArgument(
-            "memory",
-            default_value="true",
-            choices=FLAGS,
-            description="Remember places, too.",
-        ),
-        DeclareLaunchArgument(
-            "memory_file",
-            default_value="",
-            description="File of the memory; empty: places.db in the user's state folder.",
-        ),
-        DeclareLaunchArgument(
-            "autostart",
-            default_value="true",
-            choices=FLAGS,
-            description="Bring the nodes to active as soon as they run.",
-        ),
-        DeclareLaunchArgument(
-            "use_respawn",
-            default_value="false",
-            choices=FLAGS,
-            description="Start a process again that ended, and bring all up again.",
-        ),
-        DeclareLaunchArgument(
-            "use_composition",
-            default_value="false",
-            choices=FLAGS,
-            description="Run all nodes in one process.",
-        ),
-        DeclareLaunchArgument(
-            "security",
-            default_value="",
-            description="SROS2 keystore with the enclaves of config/security; empty: none.",
-        ),
-        DeclareLaunchArgument(
-            "log_level",
-            default_value="info",
-            choices=["debug", "info", "warn", "error", "fatal"],
-            description="Least severe messages to log.",
-        ),
-    ]
-
-
-def _check_params_file(context: LaunchContext) -> None:
-    """A node that is given a missing file would only warn, and run with other values."""
-    file = Path(LaunchConfiguration("params_file").perform(context))
-    if not file.is_file():
-        raise FileNotFoundError(
-            f"params_file is {file}, which does not exist; give a file like config/foresight.yaml"
-        )
+UNWATCHED = "the lifecycle manager ended, and nobody watches the nodes: all end"
 
 
 def _processes(context: LaunchContext) -> list[Action]:
     """All nodes, each in a process or all in one; without memory, if that is not wanted."""
-    keystore = LaunchConfiguration("security").perform(context)
-    remembers = LaunchConfiguration("memory").perform(context) == "true"
+    given = context.launch_configurations
+    keystore, remembers = given["security"], given["memory"] == "true"
     nodes = {n: package for n, package in EXECUTABLES.items() if remembers or n != "memory"}
     managed = SetLaunchConfiguration("managed", ", ".join(list(nodes)[:-1]))
-    if LaunchConfiguration("use_composition").perform(context) == "true":
+    if given["use_composition"] == "true":
         left_out = [] if remembers else ["--without", "memory"]
         stack = partial(_process, "foresight_bringup", "stack", keystore, left_out)
-        return [managed, *secured(keystore, ["stack"]), _kept_alive(stack)]
-    why = "the lifecycle manager ended, and nobody watches the nodes: all end"
-    unwatched = [LogInfo(msg=why), Shutdown(reason=why)]
-    processes = [
-        _kept_alive(
-            partial(_process, package, n, keystore, [], name=n),
-            unwatched if n == "lifecycle_manager" else [],
-        )
-        for n, package in nodes.items()
-    ]
-    return [managed, *secured(keystore, list(nodes)), *processes]
+        alone = required("the process of all nodes ended")
+        return [managed, *secured(keystore, ["stack"]), *_kept_alive(stack, context, alone)]
+    processes = [managed, *secured(keystore, list(nodes))]
+    for name, package in nodes.items():
+        make = partial(_process, package, name, keystore, name=name)
+        at_last = required(UNWATCHED) if name == "lifecycle_manager" else None
+        processes += _kept_alive(make, context, at_last)
+    return processes
 
 
-def _kept_alive(make: Callable[..., Node], at_last: Sequence[Action] = ()) -> Action:
+def _kept_alive(
+    make: Callable[..., Node], context: LaunchContext, at_last: OnExit | None
+) -> list[Action]:
     """A process, started again when it ends if `use_respawn` says so; then `at_last`."""
-
-    def start(context: LaunchContext) -> list[Action]:
-        if LaunchConfiguration("use_respawn").perform(context) == "true":
-            return respawning(make, context, BackOff(), at_last)
-        return [SetLaunchConfiguration("respawned", "false"), make(on_exit=list(at_last))]
-
-    return OpaqueFunction(function=start)
+    if context.launch_configurations["use_respawn"] == "true":
+        return respawning(make, context, BackOff(), at_last)
+    return [SetLaunchConfiguration("respawned", "false"), *started(make(on_exit=at_last))]
 
 
 def _process(
-    package: str, executable: str, keystore: str, options: Sequence[str] = (), **which: object
+    package: str, executable: str, keystore: str, options: Sequence[str] = (), **more: object
 ) -> Node:
     """One node or all of them: they get the same parameters, which are sorted by node."""
-    return Node(
-        package=package,
-        executable=executable,
-        namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration("params_file"),
-            ParameterFile(ROOT / "launch" / "arguments.yaml", allow_substs=True),
-        ],
-        arguments=[
-            *options,
-            "--ros-args",
-            "--log-level",
-            LaunchConfiguration("log_level"),
-            *enclave(keystore, executable),
-        ],
-        output="screen",
-        **which,
-    )
+    parameters = [
+        LaunchConfiguration("params_file"),
+        ParameterFile(SHARE / "launch" / "arguments.yaml", allow_substs=True),
+    ]
+    return node(package, executable, parameters, options, keystore, **more)
 
 
 def generate_launch_description() -> LaunchDescription:
     """The lifecycle nodes and their manager, all in one namespace."""
     return LaunchDescription(
         [
-            *_arguments(),
-            OpaqueFunction(function=_check_params_file),
+            *declared(
+                "namespace",
+                "use_sim_time",
+                "params_file",
+                "robot",
+                "bundle",
+                memory=flag("Remember places, too.", "true"),
+                memory_file=Argument(
+                    "File of the memory; empty: places.db in the user's state folder."
+                ),
+                autostart=flag("Bring the nodes to active as soon as they run.", "true"),
+                use_respawn=flag("Start a process again that ended, and bring all up again."),
+            ),
+            *declared("use_composition", "security", "log_level"),
             OpaqueFunction(function=_processes),
         ]
     )

@@ -1,90 +1,57 @@
 """A simulated robot, the stack and a mission without end, watched by a node that only listens."""
 
-from pathlib import Path
-
 from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Shutdown
-from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
-from launch_ros.actions import Node
-from launch_ros.parameter_descriptions import ParameterValue
 
-ROOT = Path(__file__).resolve().parents[1]
+from foresight_bringup.arguments import Argument, declared, included, shipped, value
+from foresight_bringup.processes import node, required, started
+
+RESULTS = LaunchConfiguration("results")
+PATIENCE_S = "120.0"
+"""A busy machine takes its time to bring all up."""
 
 
 def generate_launch_description() -> LaunchDescription:
+    watch = node(
+        "foresight_demo",
+        "soak_watch",
+        [{"period_s": value("period", float)}],
+        name="soak_watch",
+        on_exit=required("nobody watches the soak any more"),
+    )
     return LaunchDescription(
         [
-            DeclareLaunchArgument("world", default_value="0", description="Number of the home."),
-            DeclareLaunchArgument(
-                "seed", default_value="0", description="Seed of the tour whose start is taken."
+            *declared("world", "seed", "bundle", "robot", "params_file", "use_composition"),
+            *declared(
+                "namespace",
+                "log_level",
+                results=Argument(
+                    "Folder for the memory and the mission's pictures.", "results/soak"
+                ),
+                mission=shipped("config/missions/soak.yaml", "YAML file of the mission."),
+                period=Argument("Time between two samples, s.", "10.0"),
             ),
-            DeclareLaunchArgument(
-                "results",
-                default_value="results/soak",
-                description="Folder for the memory and the mission's pictures.",
-            ),
-            DeclareLaunchArgument(
-                "mission",
-                default_value=str(ROOT / "config" / "missions" / "soak.yaml"),
-                description="YAML file of the mission.",
-            ),
-            DeclareLaunchArgument(
-                "bundle",
-                default_value=str(ROOT / "models" / "apartment"),
-                description="Folder of the world model.",
-            ),
-            DeclareLaunchArgument(
-                "robot",
-                default_value=str(ROOT / "config" / "robots" / "homebot.yaml"),
-                description="YAML file of the robot profile.",
-            ),
-            DeclareLaunchArgument(
-                "params_file",
-                default_value=str(ROOT / "config" / "foresight.yaml"),
-                description="YAML file with the nodes' parameters.",
-            ),
-            DeclareLaunchArgument(
-                "use_composition",
-                default_value="false",
-                choices=["true", "false"],
-                description="Run the stack's nodes in one process.",
-            ),
-            DeclareLaunchArgument(
-                "period", default_value="10.0", description="Time between two samples, s."
-            ),
-            _included("simulation", "world", "seed", "robot"),
-            _included(
+            included("simulation", "world", "seed", "robot", "namespace", "log_level"),
+            included(
                 "foresight",
                 "bundle",
                 "robot",
                 "params_file",
                 "use_composition",
+                "namespace",
+                "log_level",
                 use_sim_time="true",
-                memory_file=[LaunchConfiguration("results"), "/memory/places.db"],
+                memory_file=[RESULTS, "/memory/places.db"],
             ),
-            _included(
+            included(
                 "mission",
                 "mission",
-                patience="120.0",  # a busy machine takes its time to bring all up
+                "namespace",
+                "log_level",
+                patience=PATIENCE_S,
                 use_sim_time="true",
-                pictures=[LaunchConfiguration("results"), "/pictures"],
+                pictures=[RESULTS, "/pictures"],
             ),
-            Node(
-                package="foresight_demo",
-                executable="soak_watch",
-                name="soak_watch",
-                output="screen",
-                parameters=[
-                    {"period_s": ParameterValue(LaunchConfiguration("period"), value_type=float)}
-                ],
-                on_exit=Shutdown(reason="nobody watches the soak any more"),
-            ),
+            *started(watch),
         ]
     )
-
-
-def _included(name: str, *passed: str, **given: object) -> IncludeLaunchDescription:
-    source = PythonLaunchDescriptionSource(str(ROOT / "launch" / f"{name}.launch.py"))
-    arguments = {argument: LaunchConfiguration(argument) for argument in passed} | given
-    return IncludeLaunchDescription(source, launch_arguments=arguments.items())

@@ -10,7 +10,6 @@ import pytest
 from launch import LaunchDescription, LaunchService
 from launch.actions import (
     ExecuteProcess,
-    LogInfo,
     OpaqueFunction,
     RegisterEventHandler,
     SetLaunchConfiguration,
@@ -20,6 +19,7 @@ from launch.actions import (
 from launch.event_handlers import OnProcessStart
 from launch.substitutions import LaunchConfiguration
 
+from foresight_bringup.processes import OnExit, required
 from foresight_bringup.respawn import BackOff, respawning
 
 pytestmark = pytest.mark.timeout(60)
@@ -39,10 +39,11 @@ def test_a_process_that_ran_well_is_started_soon_again() -> None:
 class Launched:
     """A launch in which a process ends at once whenever it is started."""
 
-    def __init__(self, tmp_path: Path, back_off: BackOff) -> None:
+    def __init__(self, tmp_path: Path, back_off: BackOff, at_last: OnExit | None = None) -> None:
         self.log = tmp_path / "said"
         self.started: list[float] = []
-        self.back_off = back_off
+        self.back_off, self.at_last = back_off, at_last
+        self.code: int | None = None
 
     def _make(self) -> ExecuteProcess:
         program = "import sys; print(*sys.argv[2:], file=open(sys.argv[1], 'a')); sys.exit(3)"
@@ -64,7 +65,7 @@ class Launched:
                     SetLaunchConfiguration("word", "first"),
                     OpaqueFunction(
                         function=lambda context: respawning(
-                            self._make, context, self.back_off, [LogInfo(msg="what comes at last")]
+                            self._make, context, self.back_off, self.at_last
                         )
                     ),
                     # as the arguments of another launch file that is included later do
@@ -73,21 +74,22 @@ class Launched:
                 ]
             )
         )
-        assert service.run() == 0
+        self.code = service.run()
         return self.log.read_text().splitlines()
 
 
 def test_it_is_started_with_what_held_at_first_later_and_later_and_then_given_up(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    launched = Launched(tmp_path, BackOff(first_s=0.4, tries=3))
+    launched = Launched(tmp_path, BackOff(first_s=0.4, tries=3), required("the mayfly is missed"))
     assert launched.run() == ["first false", *["first true"] * 3]
+    assert launched.code == 1
     gaps = [b - a for a, b in zip(launched.started, launched.started[1:], strict=False)]
     assert all(gap > delay for gap, delay in zip(gaps, (0.4, 0.8, 1.6), strict=True)), gaps
     told = capfd.readouterr()
     text = told.out + told.err
     assert "for the 4th time in a row; it is not started again" in text
-    assert text.count("what comes at last") == 1
+    assert "the mayfly is missed; its exit code was 3" in text
     assert "ended with code 3" in text and "starting it again in 0.8 s" in text
 
 
@@ -96,4 +98,5 @@ def test_nothing_is_started_after_the_launch_has_ended(tmp_path: Path) -> None:
     end = TimerAction(period=2.0, actions=[Shutdown(reason="the test is over")])
     began_s = time.monotonic()
     assert launched.run(end) == ["first false"]
+    assert launched.code == 0
     assert time.monotonic() - began_s < 20.0

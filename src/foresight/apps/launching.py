@@ -19,7 +19,7 @@ import typer
 from foresight import resources
 
 if TYPE_CHECKING:
-    from launch import LaunchDescription
+    from launch import LaunchContext, LaunchDescription, LaunchService
 
 _DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _MIDDLEWARE = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -71,7 +71,8 @@ def launched(
     """A shipped launch file under way, its output on `stdout`; in the end all is down.
 
     It has a ROS domain of its own unless `environment` or this process's names one: another robot
-    of this machine is neither heard nor moved. SIGTERM ends this process as Ctrl-C does meanwhile.
+    of this machine is neither heard nor moved. SIGTERM and SIGHUP end this process as Ctrl-C does
+    meanwhile.
 
     Args:
         name: such as "demo" for launch/demo.launch.py.
@@ -86,7 +87,7 @@ def launched(
     command += [f"{argument}:={value}" for argument, value in arguments.items()]
     variables = launch_environment() | {"PYTHONUNBUFFERED": "1"} | dict(environment or {})
     variables.setdefault("ROS_DOMAIN_ID", own_domain())
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in _stopping()}
     process = subprocess.Popen(
         command,
         env=variables,
@@ -102,7 +103,8 @@ def launched(
         yield process
     finally:
         _bring_down(process)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def faults_in(output: str) -> list[str]:
@@ -129,6 +131,12 @@ def _bring_down(process: subprocess.Popen[str]) -> None:
         process.wait()
         if not isinstance(error, subprocess.TimeoutExpired):
             raise
+
+
+def _stopping() -> list[signal.Signals]:
+    """The signals beside Ctrl-C's that bring everything down; nohup wants no SIGHUP."""
+    hung_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+    return [signal.SIGTERM, signal.SIGHUP] if hung_up else [signal.SIGTERM]
 
 
 def launch(file: Path, arguments: Sequence[str] = (), show_args: bool = False) -> NoReturn:
@@ -164,7 +172,7 @@ def launch_command(
         bool, typer.Option("--show-args", "-s", help="Show the file's arguments and end.")
     ] = False,
 ) -> None:
-    """Run a launch file; Ctrl-C stops all that it started.
+    """Run a launch file; Ctrl-C, SIGTERM and SIGHUP stop all that it started.
 
     Nodes are found and heard on this machine only, unless ROS_AUTOMATIC_DISCOVERY_RANGE is set.
     """
@@ -191,7 +199,7 @@ def parse_arguments(arguments: Iterable[str]) -> dict[str, str]:
 def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
     """Run a launch file in this process, with whichever launch is installed."""
     from launch import LaunchContext, LaunchDescription, LaunchService
-    from launch.actions import IncludeLaunchDescription
+    from launch.actions import IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import AnyLaunchDescriptionSource
 
     source = AnyLaunchDescriptionSource(str(file))
@@ -208,9 +216,37 @@ def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
     # without a terminal nobody but launch passes a signal on to the nodes
     service = LaunchService(argv=list(arguments), noninteractive=not sys.stdin.isatty())
     include = IncludeLaunchDescription(source, launch_arguments=given.items())
-    service.include_launch_description(LaunchDescription([include]))
+    stoppable = OpaqueFunction(function=_stop_by_signals, args=[service])
+    service.include_launch_description(LaunchDescription([stoppable, include]))
     signal.signal(signal.SIGINT, signal.default_int_handler)  # what launch builds its own on
+    _spare_sigterm()
     return service.run()
+
+
+def _stop_by_signals(context: LaunchContext, service: LaunchService) -> None:
+    """From now on SIGTERM and SIGHUP shut a running launch down, in order."""
+    from launch.logging import get_logger
+
+    def stop(number: signal.Signals) -> None:
+        get_logger("launch").warning(f"{number.name}: shutting down")
+        service.shutdown(force_sync=True)
+
+    for number in _stopping():
+        context.asyncio_loop.add_signal_handler(number, stop, number)
+
+
+def _spare_sigterm() -> None:
+    """ROS 2's launch answers SIGTERM by leaving its processes behind: let it not see that one."""
+    try:
+        from launch.utilities import AsyncSafeSignalManager as Manager
+    except ImportError:  # the underlay's has no such class
+        return
+    handle = Manager.handle
+
+    def handle_others(self: Manager, number: int, handler: object) -> object:
+        return None if number == signal.SIGTERM else handle(self, number, handler)
+
+    Manager.handle = handle_others
 
 
 def _check_arguments(file: Path, description: LaunchDescription, given: dict[str, str]) -> None:
@@ -250,8 +286,11 @@ def _show_arguments(file: Path, description: LaunchDescription) -> None:
 
 
 if __name__ == "__main__":
-    # Ctrl-C while this loads ends it without a traceback; a running launch handles it itself
+    # A signal while this loads ends it without a traceback; a running launch handles them itself.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if os.getpid() == 1:  # of a container: the kernel's default is to ignore them
+        for first in (signal.SIGINT, *_stopping()):
+            signal.signal(first, lambda number, _frame: os._exit(128 + number))
     parser = argparse.ArgumentParser()
     parser.add_argument("--show-args", action="store_true")
     parser.add_argument("file", type=Path)

@@ -7,7 +7,7 @@ process with the same words as the first time.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from launch import LaunchContext
@@ -22,6 +22,8 @@ from launch.actions import (
 from launch.event_handlers import OnProcessExit
 from launch.events.process import ProcessExited
 from launch.logging import get_logger
+
+from foresight_bringup.processes import OnExit, started
 
 
 @dataclass
@@ -52,7 +54,7 @@ def respawning(
     make: Callable[[], ExecuteProcess],
     context: LaunchContext,
     back_off: BackOff,
-    at_last: Sequence[Action] = (),
+    at_last: OnExit | None = None,
 ) -> list[Action]:
     """A process that is started again whenever it ends, until the launch does.
 
@@ -61,7 +63,7 @@ def respawning(
             start false.
         context: whose other configurations hold for each start, whatever is launched besides.
         back_off: when.
-        at_last: what follows when that is given up.
+        at_last: what to do when that is given up.
     """
     context.launch_configurations["respawned"] = "false"
     settings = context.launch_configurations | {"respawned": "true"}
@@ -80,7 +82,7 @@ def respawning(
                     f"{ended}, for the {back_off.ends}th time in a row; it is not started again: "
                     f"see above why, mend it and launch anew"
                 )
-                return list(at_last)
+                return at_last(event, now) if at_last is not None else None
             log.warning(f"{ended}; starting it again in {delay_s:g} s")
             anew = [
                 OpaqueFunction(function=lambda later: later.launch_configurations.update(settings)),
@@ -89,6 +91,6 @@ def respawning(
             return TimerAction(period=delay_s, actions=[GroupAction(anew)], cancel_on_shutdown=True)
 
         handler = OnProcessExit(target_action=process, on_exit=on_exit)
-        return [RegisterEventHandler(handler), process]
+        return [RegisterEventHandler(handler), *started(process)]
 
     return start()

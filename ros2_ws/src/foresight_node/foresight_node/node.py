@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import sys
 import threading
 import traceback
@@ -22,12 +21,11 @@ from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.publisher import Publisher
 from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
-from rclpy.signals import SignalHandlerOptions
 from rclpy.timer import Timer
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 from foresight_interfaces.msg import Heartbeat
-from foresight_node import process
+from foresight_node import process, spin
 from foresight_node.health import ERROR, Health
 from foresight_node.parameters import ParameterServer
 from foresight_node.worker import Worker
@@ -385,24 +383,23 @@ class Runnable(Protocol):
 
 
 def run(*makers: Callable[[], Runnable], args: list[str] | None = None) -> int:
-    """Run nodes in this process until SIGINT or SIGTERM, then end them, the last one first.
+    """Run nodes in this process until it shall end (see `process.on_stop`), then end them, the last
+    one first.
 
     Each node has an executor and a thread of its own, as if it had a process of its own: one that
     blocks, to load a bundle or to brake, holds up no other. An error that one of them did not
     expect ends them all.
 
     Returns:
-        The process's exit code: 0 after a signal, 1 after an error.
+        The process's exit code: 0 when it was told to end, 1 after an error.
     """
-    # rclpy's own handlers would end the context before the nodes could say that they stop.
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    spin.init(args)
     codes: SimpleQueue[int] = SimpleQueue()  # unlike an Event, safe where a handler interrupts it
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: codes.put(0))
+    process.on_stop(lambda: codes.put(0))
     try:
         nodes = [make() for make in makers]
-    except (ValueError, ParameterException) as error:  # an answer to bad input: no traceback
-        rclpy.logging.get_logger("foresight").fatal(str(error))
+    except (ValueError, ParameterException, RCLError) as error:  # bad input: no traceback
+        rclpy.logging.get_logger("foresight").fatal(spin.sentence(error))
         rclpy.try_shutdown()
         return 1
     threads = [_Thread(node, codes) for node in nodes]

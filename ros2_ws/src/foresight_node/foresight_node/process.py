@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 import os
+import select
+import signal
+import threading
+from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
+
+from rclpy.logging import get_logger
+
+LAUNCH = "FORESIGHT_LAUNCH"
+"""The environment variable by which a launch tells its processes who started them."""
 
 
 class ProcessState(Enum):
@@ -32,7 +41,7 @@ def own_name() -> str:
     """
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')} {os.getpid()}"
+        return f"{boot} {os.readlink('/proc/self/ns/pid')} {os.readlink('/proc/self')}"
     except OSError:
         return ""
 
@@ -54,3 +63,56 @@ def state_of(number: int) -> ProcessState:
     except OSError:  # no reason to take it for dead
         return ProcessState.RUNS
     return OF_LETTER.get(told.rpartition(")")[2].split()[0], ProcessState.RUNS)
+
+
+def launch_variables() -> dict[str, str]:
+    """What a launch adds to the environment of its processes, so that they end when it does."""
+    name = own_name()
+    return {LAUNCH: f"{name} {_began(int(name.rpartition(' ')[2]))}"} if name else {}
+
+
+def on_stop(stop: Callable[[], object]) -> None:
+    """Call `stop` in the main thread, and nothing else, whenever this process shall end.
+
+    That is at SIGINT, SIGTERM and SIGHUP (but under nohup), and when the launch that started this
+    process has ended, however: nobody else would stop the robot then.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda _number, _frame: stop())
+    if launch := os.environ.get(LAUNCH):
+        threading.Thread(target=_follow, args=(launch,), name="launch watch", daemon=True).start()
+
+
+def _follow(launch: str) -> None:
+    """Send this process SIGTERM when the launch of this name, as in `launch_variables`, is gone."""
+    place, number, began = launch.rsplit(" ", 2)
+    if place != own_name().rpartition(" ")[0]:
+        return  # it runs in another container, where it cannot be seen
+    log = get_logger("foresight")
+    try:
+        _wait_for_end(int(number), began)
+    except OSError as error:
+        log.warning(f"cannot watch the launch of this process, and will outlive it: {error}")
+        return
+    log.warning("the launch that started this process has ended: ending, too")
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+
+def _wait_for_end(number: int, began: str) -> None:
+    try:
+        ended = os.pidfd_open(number)
+    except ProcessLookupError:
+        return
+    try:
+        is_other = _began(number) != began
+    except OSError:  # it has just ended, or is hidden because it is another user's
+        is_other = False
+    if not is_other:
+        select.select([ended], [], [])
+    os.close(ended)
+
+
+def _began(number: int) -> str:
+    """When a process was started, in ticks: another one of the same number began later."""
+    return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
