@@ -23,8 +23,9 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
 
-from foresight.bodies.profile import RobotProfile
+from foresight.bodies.profile import RobotProfile, ScannerMount
 from foresight.perception.image import pinhole
+from foresight.perception.scan import CENTRED, ScanMount
 from foresight.worlds import tasks
 from foresight.worlds.apartments.apartment import Apartment, free_space
 from foresight.worlds.apartments.simulator import SCAN_HEIGHT_M, Simulator
@@ -78,6 +79,7 @@ class SimNode(Node):
         self._advertise()
         self._subscribe()
         self._camera_info = _camera_info(profile)
+        self._scan_mount = ScanMount.of_profile(profile.scan) or CENTRED
         self._image_rate = Rate(profile.camera.rate_hz)
         self._scan_rate = Rate(profile.scan.rate_hz)
         self._odometry_rate = Rate(profile.odometry.rate_hz)
@@ -189,7 +191,7 @@ class SimNode(Node):
         message.angle_increment = 2 * math.pi / scan.beams
         message.angle_max = 2 * math.pi * (scan.beams - 1) / scan.beams
         message.scan_time = 1.0 / scan.rate_hz
-        message.ranges = floats(self._simulator.scan())
+        message.ranges = floats(self._simulator.scan(self._scan_mount))
         self._scan.publish(message)
 
     def _publish_image(self, stamp: Time) -> None:
@@ -256,7 +258,12 @@ def _static_transforms(profile: RobotProfile, stamp: Time) -> TFMessage:
     half = math.radians(profile.camera.pitch_deg) / 2
     c, s = math.cos(half) / 2, math.sin(half) / 2
     camera.transform.rotation = Quaternion(x=-c - s, y=c + s, z=-c + s, w=c - s)
-    scanner = _transform("base_link", SCAN_FRAME, stamp, (0.0, 0.0, SCAN_HEIGHT_M))
+    at = profile.scan.mount or ScannerMount(z_m=SCAN_HEIGHT_M)
+    scanner = _transform("base_link", SCAN_FRAME, stamp, (at.x_m, at.y_m, at.z_m))
+    turn = _heading(math.radians(at.yaw_deg))
+    if at.upside_down:  # half a turn about x first
+        turn = Quaternion(x=turn.w, y=turn.z, z=0.0, w=0.0)
+    scanner.transform.rotation = turn
     return TFMessage(transforms=[camera, scanner])
 
 

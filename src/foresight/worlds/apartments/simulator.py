@@ -12,10 +12,12 @@ import mujoco
 import numpy as np
 
 from foresight.bodies.profile import RobotProfile
+from foresight.perception.scan import CENTRED, ScanMount, beam_directions
 from foresight.worlds.apartments.apartment import Apartment
 
 TIMESTEP_S = 0.004
 SCAN_HEIGHT_M = 0.16
+"""Of a scanner whose profile says nothing of its mount."""
 _BASE_HEIGHT_M = 0.12
 # It touches things with a sphere: MuJoCo finds a cylinder centimetres deep in a box's edge and
 # throws it out at metres per second. Low, so that pushing does not tip it.
@@ -98,6 +100,8 @@ class Simulator:
         self._wheel_angle = np.array([int(joint.qposadr[0]) for joint in wheels])
         angles = 2 * np.pi * np.arange(profile.scan.beams) / profile.scan.beams
         self._beams = np.stack([np.cos(angles), np.sin(angles)], 1)
+        at = profile.scan.mount
+        self._scan_height_m = SCAN_HEIGHT_M if at is None else at.z_m
         self.reset((1.0, 1.0, 0.0))
 
     # ----- motion ---------------------------------------------------------------------------
@@ -194,19 +198,24 @@ class Simulator:
         """Wheel odometry with scale errors and noise; its twist is the mean of the last 0.1 s."""
         return OdometryReading(*map(float, self._odometry), *map(float, self._measured))
 
-    def scan(self) -> np.ndarray:
-        """Ranges (beams,) in m, counter-clockwise from straight ahead; inf beyond the range."""
+    def scan(self, mount: ScanMount = CENTRED) -> np.ndarray:
+        """Ranges (beams,) in m of a scanner so mounted, at the profile's height; inf beyond the
+        range. The first beam has the angle 0, the others go on counter-clockwise in its frame."""
         x, y, yaw = self.pose
         c, s = math.cos(yaw), math.sin(yaw)
-        directions = np.zeros((len(self._beams), 3))
-        directions[:, 0] = c * self._beams[:, 0] - s * self._beams[:, 1]
-        directions[:, 1] = s * self._beams[:, 0] + c * self._beams[:, 1]
+        beams, count = self._beams, len(self._beams)
+        if mount != CENTRED:
+            beams = beam_directions(count, 0.0, 2 * math.pi / count, mount)
+        directions = np.zeros((count, 3))
+        directions[:, 0] = c * beams[:, 0] - s * beams[:, 1]
+        directions[:, 1] = s * beams[:, 0] + c * beams[:, 1]
+        eye = (x + c * mount.x_m - s * mount.y_m, y + s * mount.x_m + c * mount.y_m)
         hits = np.full(len(directions), -1, np.int32)
         distance = np.empty(len(directions))
         mujoco.mj_multiRay(
             self._model,
             self._data,
-            np.array([x, y, SCAN_HEIGHT_M]),
+            np.array([*eye, self._scan_height_m]),
             directions.ravel(),
             np.array([1, 0, 0, 0, 0, 0], np.uint8),
             1,
