@@ -155,6 +155,20 @@ def test_a_gpu_that_captures_no_graph_runs_without(
     assert session.providers == [PROVIDERS["cpu"]]
 
 
+def test_a_gpu_that_cannot_be_used_is_reported_when_the_cpu_takes_over(
+    passthrough: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ONNX Runtime alone falls back in silence, as when CUDA's libraries are missing."""
+    preloads: list[None] = []
+    monkeypatch.setattr(sessions, "_preload_cuda", lambda: preloads.append(None))
+    available = [PROVIDERS["cuda"], PROVIDERS["cpu"]]
+    monkeypatch.setattr(ort, "get_available_providers", lambda: available)
+    told: list[str] = []
+    session = bundle.load(passthrough, Runtime(tell=told.append)).session("encoder")
+    assert session.providers == [PROVIDERS["cpu"]] and preloads
+    assert "runs on the CPU, for ONNX Runtime could not start CUDAExecutionProvider" in told[0]
+
+
 def test_buffers_give_what_a_plain_run_gives(exported: Path) -> None:
     """As on a GPU, where inputs and outputs stay at their addresses; here in the CPU's memory."""
     session = bundle.load(exported).session("planner")

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -190,6 +191,8 @@ def _build(
     data: bytes, digest: str, name: str, threads: int, runtime: Runtime, capture: bool
 ) -> ort.InferenceSession:
     available = ort.get_available_providers()
+    if PROVIDERS["cuda"] in available:
+        _preload_cuda()
     providers = provider_options(runtime, available, digest, capture)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -209,9 +212,20 @@ def _build(
             f"provider '{runtime.provider}' was asked for, but ONNX Runtime could start only "
             f"{found}; check the GPU's driver and libraries, or ask for 'auto'"
         )
+    if found == PROVIDERS["cpu"] != providers[0][0]:
+        runtime.tell(
+            f"{name}: runs on the CPU, for ONNX Runtime could not start {providers[0][0]}; check "
+            "the GPU's driver, CUDA and cuDNN"
+        )
     if found != PROVIDERS["cpu"]:
         runtime.tell(f"{name}: built for {found} in {time.monotonic() - began_s:.1f} s")
     return session
+
+
+@cache
+def _preload_cuda() -> None:
+    """CUDA and cuDNN that came with pip lie where the loader does not look by itself."""
+    ort.preload_dlls()
 
 
 def provider_options(
