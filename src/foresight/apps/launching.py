@@ -201,7 +201,14 @@ def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
     from launch import LaunchContext, LaunchDescription, LaunchService
     from launch.actions import IncludeLaunchDescription, OpaqueFunction
     from launch.launch_description_sources import AnyLaunchDescriptionSource
+    from launch.logging import get_logger
 
+    try:
+        get_logger("launch")
+    except OSError as error:
+        raise resources.ResourceError(
+            f"there is no folder for logs ({error}); set HOME or ROS_LOG_DIR to one"
+        ) from error
     source = AnyLaunchDescriptionSource(str(file))
     try:
         description = source.get_launch_description(LaunchContext())
@@ -298,5 +305,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     try:
         sys.exit(_main(options.file, options.arguments, options.show_args))
-    except UsageError as error:
-        sys.exit(print(f"foresight launch: {error}", file=sys.stderr) or 2)
+    except (UsageError, resources.ResourceError) as error:
+        print(f"foresight launch: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, UsageError) else 1)

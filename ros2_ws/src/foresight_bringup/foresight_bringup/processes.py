@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from launch import LaunchContext
 from launch.action import Action
@@ -18,7 +19,6 @@ from launch_ros.actions import Node
 
 from foresight_bringup.arguments import SHARE
 from foresight_bringup.security import enclave
-from foresight_node.process import launch_variables
 
 OnExit = Callable[[ProcessExited, LaunchContext], list[Action] | None]
 
@@ -64,10 +64,23 @@ def node(
             LaunchConfiguration("log_level"),
             *enclave(keystore, executable),
         ],
-        additional_env=environment | launch_variables(),
+        additional_env=environment | _launch(),
         output="screen",
         **more,
     )
+
+
+def _launch() -> dict[str, str]:
+    """Who we are, so that a process of ours ends when we do, even killed (foresight_node.process).
+
+    Not from there: it would load what nodes need, and `ros2 launch` may have another Python.
+    """
+    try:
+        namespace, stat = os.readlink("/proc/self/ns/pid"), Path("/proc/self/stat").read_text()
+    except OSError:  # no Linux
+        return {}
+    number, began = stat.split()[0], stat.rpartition(")")[2].split()[19]
+    return {"FORESIGHT_LAUNCH": f"{namespace} {number} {began}"}
 
 
 def started(process: ExecuteProcess) -> list[Action]:

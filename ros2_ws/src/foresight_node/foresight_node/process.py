@@ -13,7 +13,8 @@ from pathlib import Path
 from rclpy.logging import get_logger
 
 LAUNCH = "FORESIGHT_LAUNCH"
-"""The environment variable by which a launch tells its processes who started them."""
+"""The environment variable by which our launch files tell a process who started it: the launch's
+namespace of processes, its number there, and when it began, in ticks."""
 
 
 class ProcessState(Enum):
@@ -65,12 +66,6 @@ def state_of(number: int) -> ProcessState:
     return OF_LETTER.get(told.rpartition(")")[2].split()[0], ProcessState.RUNS)
 
 
-def launch_variables() -> dict[str, str]:
-    """What a launch adds to the environment of its processes, so that they end when it does."""
-    name = own_name()
-    return {LAUNCH: f"{name} {_began(int(name.rpartition(' ')[2]))}"} if name else {}
-
-
 def on_stop(stop: Callable[[], object]) -> None:
     """Call `stop` in the main thread, and nothing else, whenever this process shall end.
 
@@ -85,9 +80,9 @@ def on_stop(stop: Callable[[], object]) -> None:
 
 
 def _follow(launch: str) -> None:
-    """Send this process SIGTERM when the launch of this name, as in `launch_variables`, is gone."""
-    place, number, began = launch.rsplit(" ", 2)
-    if place != own_name().rpartition(" ")[0]:
+    """Send this process SIGTERM when the launch, told as in `LAUNCH`, is gone."""
+    namespace, number, began = launch.split()
+    if namespace != os.readlink("/proc/self/ns/pid"):
         return  # it runs in another container, where it cannot be seen
     log = get_logger("foresight")
     try:
