@@ -26,7 +26,7 @@ demo-memory: setup ## it explores, all is restarted, and it finds three places b
 	@$(foresight) demo --memory --seed $(DEMO_SEED) --results results/demo-memory
 
 test: setup-dev ## unit tests and tests of the running graph
-	@source ros2_ws/install/setup.bash && .venv/bin/pytest tests
+	@source ros2_ws/install/setup.bash && .venv/bin/pytest
 
 train: setup-dev ## the shipped model anew: drive home 0, learn, export to models/apartment, evaluate
 	@$(foresight) collect --world 0 --out $(work)/data
@@ -53,7 +53,7 @@ lint: setup-dev ## ruff, mypy, hadolint
 	@.venv/bin/ruff check .
 	@.venv/bin/ruff format --check .
 	@.venv/bin/mypy
-	@.venv/bin/hadolint docker/Dockerfile
+	@.venv/bin/hadolint docker/Dockerfile*
 
 clean: ## remove what setup made and what runs left behind
 	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log results

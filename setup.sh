@@ -293,7 +293,7 @@ build_workspace() {
   rm -f "$state/workspace.stamp"
   local hint=
   [ "$ros" = wheels ] ||
-    hint="are the ROS packages there? rosdep install --from-paths ros2_ws/src --ignore-src"
+    hint="are the ROS packages there? rosdep install --from-paths src ros2_ws/src --ignore-src"
   run "$state/workspace.log" colcon_build
   mark_done workspace "$digest"
 }
@@ -318,12 +318,25 @@ check_result() {
   begin "Check"
   local digest
   digest=$(cat "$state/packages.stamp" "$state/workspace.stamp" | sha256sum)
-  if done_before check "$digest"; then
+  # a GPU's driver may have come or gone since
+  if [ "${GPU:-0}" != 1 ] && done_before check "$digest"; then
     end "passed before"
     return
   fi
   run "$state/check.log" check_imports
   mark_done check "$digest"
+  [ "${GPU:-0}" != 1 ] || tell_provider
+}
+
+# ONNX Runtime falls back to the CPU where CUDA cannot be loaded: not unseen.
+tell_provider() {
+  local provider reason
+  provider=$(sed -n 's/^the planner runs on //p' "$state/check.log")
+  printf 'The planner runs on %s.\n' "$provider"
+  [ "$provider" = CPUExecutionProvider ] || return 0
+  reason=$(grep -m 1 -oE '[^ ]*\.so[^ ]*: cannot open .*|CUDA failure.*|Failed to .*' "$state/check.log" || true)
+  printf 'setup: warning: GPU=1, but CUDA cannot be used on this machine%s.\n' "${reason:+: $reason}" >&2
+  printf 'setup: it takes an NVIDIA GPU and driver 580 or newer (nvidia-smi shows both).\n' >&2
 }
 
 check_imports() {
@@ -333,9 +346,12 @@ check_imports() {
   set -u
   "$venv/bin/python" - <<'EOF'
 import cv2, onnxruntime, rclpy
-import foresight, foresight_interfaces.action, foresight_interfaces.msg, foresight_interfaces.srv
+import foresight_interfaces.action, foresight_interfaces.msg, foresight_interfaces.srv
+from foresight import bundle, resources
 
 print("ONNX Runtime", onnxruntime.__version__, onnxruntime.get_available_providers())
+planner = bundle.load(resources.bundle()).session("planner")
+print("the planner runs on", planner.providers[0])
 EOF
   [ "$extras" != "$robot" ] || return 0
   MUJOCO_GL=${MUJOCO_GL:-egl} "$venv/bin/python" - <<'EOF'

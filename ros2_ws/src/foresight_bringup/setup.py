@@ -25,6 +25,7 @@ setup(
         *shared("launch", "config", "models"),
     ],
     install_requires=["setuptools"],
+    extras_require={"test": ["pytest"]},
     zip_safe=True,
     maintainer="Foresight developers",
     maintainer_email="developers@foresight.example",
