@@ -83,7 +83,7 @@ class SimNode(Node):
         self._image_rate = Rate(profile.camera.rate_hz)
         self._scan_rate = Rate(profile.scan.rate_hz)
         self._odometry_rate = Rate(profile.odometry.rate_hz)
-        self._static_tf.publish(_static_transforms(profile, self._stamp()))
+        self._static_tf.publish(static_transforms(profile, self._stamp()))
         self._simulator.render()  # the first picture takes long: the clock has not started yet
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK_S / values.real_time_factor, self._advance, clock=steady)
@@ -249,7 +249,7 @@ def _transform(
     return message
 
 
-def _static_transforms(profile: RobotProfile, stamp: Time) -> TFMessage:
+def static_transforms(profile: RobotProfile, stamp: Time) -> TFMessage:
     """Where camera and scanner sit; the camera's frame is optical (REP-103: z ahead, x right)."""
     camera = _transform(
         "base_link", CAMERA_FRAME, stamp, (profile.camera.x_m, 0.0, profile.camera.z_m)
