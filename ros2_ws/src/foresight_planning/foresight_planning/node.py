@@ -36,6 +36,7 @@ from foresight_planning.goal_planner import GoalPlanner
 from foresight_planning.navigation import REST, ToImage, ToPlace
 from foresight_planning.parameters import Parameters
 from foresight_planning.sensor_buffer import SensorBuffer, stamped
+from foresight_planning.viewing import Viewing
 
 ACTIONS: tuple[type[ActiveGoal], ...] = (ToImage, ToPlace, Exploration)
 WATCH_PERIOD_S = 0.1
@@ -87,6 +88,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self.helm.navigator.providers))
         self._plans = self.advertise(Plan, "action_plan", LATEST)
+        self._viewing = Viewing(self)
         self.guide = self.create_client(Guide, "guide")
         self.release_later(lambda: self.destroy_client(self.guide))
         self._listen()
@@ -172,7 +174,11 @@ class PlanningNode(ForesightNode[Parameters]):
             ending = self._break_off(pursuit) if pursuit.interrupted else pursuit.ending()
             if ending is not None:
                 self._finish(*ending)
-        self.health.fact("doing", self._pursuit.doing() if self._pursuit else "nothing")
+        self.health.fact("doing", self._doing)
+
+    @property
+    def _doing(self) -> str:
+        return self._pursuit.doing() if self._pursuit else "nothing"
 
     def _break_off(self, pursuit: ActiveGoal) -> Ending | None:
         """What ends an interrupted pursuit now, if anything does."""
@@ -211,6 +217,7 @@ class PlanningNode(ForesightNode[Parameters]):
     ) -> None:
         if self.is_driving(pursuit):
             self._publish(pursuit, stamp_s, actions, energy)
+            self._viewing.show_goal(pursuit.handle.request)
             self.health.event("plans")
 
     def finish(self, pursuit: ActiveGoal, code: int, message: str) -> None:
@@ -306,6 +313,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._held_reason = status.reason if stopped else None
         if self._pursuit is not None:
             self._pursuit.held(self._held_reason)
+        self._viewing.show_status(status, self._doing, self.senses.base_frame)
 
 
 def main() -> int:
