@@ -1,4 +1,4 @@
-"""Missions without ROS: what their file may say, and what the tree does with a robot."""
+"""Missions without ROS: the file format, and how the tree drives a robot."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class FakeJob:
 
 
 class FakeRobot:
-    """Notes what it is asked for; `does` says how each ends, else it succeeds at once."""
+    """Records the requests; `does` says how each ends; by default it succeeds at once."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
@@ -93,7 +93,7 @@ def finish(run: Run, ticks: int = 100) -> State:
 
 
 def failing(*words: str, times: int = 1000) -> Callable[[tuple[Any, ...]], Outcome]:
-    """A robot's `does`: what holds all of these words fails so often."""
+    """A robot's `does`: requests that contain all of these words fail this many times."""
     left = times
 
     def does(asked: tuple[Any, ...]) -> Outcome:
@@ -120,7 +120,7 @@ def test_shipped_missions_load_and_run(path: Path, robot: FakeRobot) -> None:
     assert run.state is (State.RUNNING if shipped.rounds == 0 else State.SUCCEEDED)
 
 
-def test_every_form_of_a_step(tmp_path: Path) -> None:
+def test_reads_every_form_of_a_step(tmp_path: Path) -> None:
     path = tmp_path / "mission.yaml"
     path.write_text(
         "name: all\nsteps:\n- go: ' hall '\n  timeout_s: 5\n- return\n- return: true\n- return:\n"
@@ -138,25 +138,25 @@ def test_every_form_of_a_step(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("step", "says"),
     [
-        ("go: 5", "step 1: key 'go' has the value 5: a text is expected; put it in quotes"),
-        ("go", "step 1: key 'go' has the value None: a text is expected; give one"),
+        ("go: 5", "step 1: key 'go' has the value 5: text is expected; put it in quotes"),
+        ("go", "step 1: key 'go' has the value None: text is expected; give one"),
         ("go: '  '", "key 'go' has the value '  ': it is empty"),
         ("go: " + "x" * 65, "at most 64 characters"),
         ('go: "a\\tb"', "control characters"),
-        ("go: mission start", "kept for the step `return`"),
+        ("go: mission start", "reserved for the step `return`"),
         ("{go: a, timeout_s: -5}", "key 'timeout_s' has the value -5: input should be greater"),
         ("{go: a, timeout_s: .inf}", "finite"),
         ("{go: a, tmeout_s: 5}", "key 'tmeout_s' is unknown; remove it or correct its spelling"),
         ("{go: a, otherwise: fly}", "'skip', 'stop' or 'return'"),
         ("{go: a, retries: 21}", "less than or equal to 20"),
         ("{go: a, retries: true}", "valid integer"),
-        ("{go: a, wait: 5}", "it has the verbs go and wait; give each a step of its own"),
+        ("{go: a, wait: 5}", "it has the verbs go and wait; make each a separate step"),
         ("{go: a, go: b}", "the key 'go' is given twice"),
         ("goo: kitchen", "it has no verb; did you mean 'go'"),
-        ("fly", "it has no verb; known are go, look, explore, remember, wait, return"),
+        ("fly", "it has no verb; the verbs are go, look, explore, remember, wait, return"),
         ("3", "a step is one of the verbs"),
-        ("{look: a, save: ../b.jpg}", "no plain file name; give one such as hall.jpg"),
-        ("{look: a, save: b.gif}", "no plain file name"),
+        ("{look: a, save: ../b.jpg}", "not a plain file name; give one such as hall.jpg"),
+        ("{look: a, save: b.gif}", "not a plain file name"),
         ("return: false", "key 'return'"),
         ("explore: 0", "greater than 0"),
         ("{explore: 5, radius_m: -1}", "greater than or equal to 0"),
@@ -164,7 +164,7 @@ def test_every_form_of_a_step(tmp_path: Path) -> None:
     ],
     ids=lambda text: text[:30],
 )
-def test_a_wrong_step_is_one_sentence(step: str, says: str, tmp_path: Path) -> None:
+def test_reports_a_wrong_step_in_one_sentence(step: str, says: str, tmp_path: Path) -> None:
     assert says in refusal(tmp_path, f"name: x\nsteps:\n- {step}\n")
 
 
@@ -185,17 +185,17 @@ def test_a_wrong_step_is_one_sentence(step: str, says: str, tmp_path: Path) -> N
     ],
     ids=lambda text: text[:30],
 )
-def test_a_wrong_file_is_one_sentence(text: str, says: str, tmp_path: Path) -> None:
+def test_reports_a_wrong_file_in_one_sentence(text: str, says: str, tmp_path: Path) -> None:
     assert says in refusal(tmp_path, text)
 
 
-def test_a_missing_file_names_one_that_is_there(tmp_path: Path) -> None:
+def test_suggests_a_shipped_mission_when_the_file_is_missing(tmp_path: Path) -> None:
     with pytest.raises(MissionError, match=r"absent.yaml: No such file .*patrol.yaml"):
         Mission.load(tmp_path / "absent.yaml")
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_a_mission_or_a_sentence(
+def test_arbitrary_bytes_raise_only_mission_errors(
     tmp_path_factory: pytest.TempPathFactory, data: bytes
 ) -> None:
     path = tmp_path_factory.getbasetemp() / "any.yaml"
@@ -217,7 +217,7 @@ def refusal(folder: Path, text: str) -> str:
 # --- the tree
 
 
-def test_steps_are_done_in_order_and_then_it_has_succeeded(robot: FakeRobot) -> None:
+def test_carries_out_the_steps_in_order_and_succeeds(robot: FakeRobot) -> None:
     steps = [{"go": "a"}, {"look": "b"}, "look", {"explore": 9, "radius_m": 2}, {"remember": "c"}]
     run = Run(mission(*steps, "return"), robot)
     assert finish(run) is State.SUCCEEDED
@@ -234,38 +234,41 @@ def test_steps_are_done_in_order_and_then_it_has_succeeded(robot: FakeRobot) -> 
     assert run.progress.message == "all steps are done"
 
 
-def test_the_start_is_remembered_only_where_a_step_may_lead_back(robot: FakeRobot) -> None:
+def test_remembers_the_start_only_if_a_step_may_return_to_it(robot: FakeRobot) -> None:
     assert finish(Run(mission({"go": "a"}), robot)) is State.SUCCEEDED
     assert robot.asked == [("go", "a", 120.0)]
     finish(Run(mission({"go": "a"}, otherwise="return"), robot))
     assert robot.asked[1:] == [("remember", START), ("go", "a", 120.0)]
 
 
-def test_a_mission_whose_start_cannot_be_remembered_does_not_begin(robot: FakeRobot) -> None:
+def test_does_not_start_if_the_start_cannot_be_remembered(robot: FakeRobot) -> None:
     robot.does = failing("remember")
     run = Run(mission({"go": "a"}, "return"), robot)
     assert finish(run) is State.FAILED
     assert run.progress.message == (
-        "it did not begin: could not remember the start: the door is shut"
+        "the mission did not start: could not remember the start: the door is shut"
     )
     assert robot.asked == [("remember", START)]
 
 
-def test_a_place_that_nobody_knows_is_told_before_the_robot_moves(robot: FakeRobot) -> None:
+def test_reports_an_unknown_place_before_the_robot_moves(robot: FakeRobot) -> None:
     robot.unknown = {"b", "dock"}
     steps = [{"go": "a"}, {"remember": "dock"}, {"go": "dock"}, {"look": "b"}]
     run = Run(mission(*steps), robot)
     assert finish(run) is State.FAILED and not robot.asked
-    assert run.progress.message == "it did not begin: could not find b: no place is called 'b'"
+    assert (
+        run.progress.message
+        == "the mission did not start: could not find b: no place is called 'b'"
+    )
 
 
-def test_a_place_that_may_be_skipped_may_be_unknown(robot: FakeRobot) -> None:
+def test_starts_although_the_place_of_a_skippable_step_is_unknown(robot: FakeRobot) -> None:
     robot.unknown = {"a"}
     steps = [{"go": "a", "otherwise": "skip"}, "look"]
     assert finish(Run(mission(*steps), robot)) is State.SUCCEEDED
 
 
-def test_a_step_takes_as_many_ticks_as_its_job(robot: FakeRobot) -> None:
+def test_a_step_lasts_as_long_as_its_job(robot: FakeRobot) -> None:
     robot.does = lambda _asked: None
     run = Run(mission({"go": "a"}, {"go": "b"}), robot)
     for _ in range(5):
@@ -280,7 +283,7 @@ def test_a_step_takes_as_many_ticks_as_its_job(robot: FakeRobot) -> None:
     assert run.state is State.SUCCEEDED and run.progress.doing == ""
 
 
-def test_waiting_is_measured_on_the_robots_clock(robot: FakeRobot) -> None:
+def test_waits_by_the_robots_clock(robot: FakeRobot) -> None:
     run = Run(mission({"wait": 5}), robot)
     run.tick()
     robot.time_s += 4.9
@@ -291,7 +294,7 @@ def test_waiting_is_measured_on_the_robots_clock(robot: FakeRobot) -> None:
     assert run.state is State.SUCCEEDED
 
 
-def test_a_failed_step_is_tried_again(robot: FakeRobot) -> None:
+def test_retries_a_failed_step(robot: FakeRobot) -> None:
     robot.does = failing("a", times=2)
     run = Run(mission({"go": "a", "retries": 2}, {"go": "b"}), robot)
     assert finish(run) is State.SUCCEEDED
@@ -299,13 +302,13 @@ def test_a_failed_step_is_tried_again(robot: FakeRobot) -> None:
     assert run.progress.skipped == 0
 
 
-def test_a_view_is_fetched_anew_from_the_drive_on(robot: FakeRobot) -> None:
+def test_a_retried_look_repeats_its_drive(robot: FakeRobot) -> None:
     robot.does = failing("photograph", times=1)
     assert finish(Run(mission({"look": "a"}, retries=1), robot)) is State.SUCCEEDED
     assert [asked[0] for asked in robot.asked] == ["go", "photograph"] * 2
 
 
-def test_stop_ends_the_mission_with_the_reason(robot: FakeRobot) -> None:
+def test_otherwise_stop_ends_the_mission_with_the_reason(robot: FakeRobot) -> None:
     robot.does = failing("b")
     run = Run(mission({"go": "a"}, {"go": "b", "retries": 1}, {"go": "c"}), robot)
     assert finish(run) is State.FAILED
@@ -313,25 +316,25 @@ def test_stop_ends_the_mission_with_the_reason(robot: FakeRobot) -> None:
     assert run.progress.message == "step 2 failed: could not go to b: the door is shut"
 
 
-def test_skip_goes_on_with_the_next_step(robot: FakeRobot) -> None:
+def test_otherwise_skip_continues_with_the_next_step(robot: FakeRobot) -> None:
     robot.does = failing("a")
     run = Run(mission({"go": "a", "otherwise": "skip"}, {"go": "b"}, repeat=3), robot)
     assert finish(run) is State.SUCCEEDED
     assert [place for _, place, _ in robot.asked] == ["a", "b"] * 3
-    assert run.progress.message == "all 3 rounds are done but 3 steps that were skipped"
+    assert run.progress.message == "all 3 rounds are done, 3 steps were skipped"
     assert (run.progress.round, run.progress.skipped) == (3, 3)
 
 
-def test_return_comes_back_and_ends(robot: FakeRobot) -> None:
+def test_otherwise_return_drives_back_and_ends_the_mission(robot: FakeRobot) -> None:
     robot.does = failing("a")
     run = Run(mission({"go": "a"}, {"go": "b"}, otherwise="return"), robot)
     assert finish(run) is State.FAILED
     assert robot.asked == [("remember", START), ("go", "a", 120.0), BACK]
     message = run.progress.message
-    assert message.endswith("the door is shut; the robot is back where it began")
+    assert message.endswith("the door is shut; the robot is back at the start")
 
 
-def test_a_way_back_that_fails_too_is_told(robot: FakeRobot) -> None:
+def test_reports_a_failed_return_too(robot: FakeRobot) -> None:
     robot.does = failing("go")
     run = Run(mission({"go": "a"}, otherwise="return"), robot)
     assert finish(run) is State.FAILED
@@ -341,7 +344,7 @@ def test_a_way_back_that_fails_too_is_told(robot: FakeRobot) -> None:
     )
 
 
-def test_a_round_in_vain_ends_what_would_run_forever(robot: FakeRobot) -> None:
+def test_a_round_of_skipped_steps_ends_an_endless_mission(robot: FakeRobot) -> None:
     robot.does = failing("go", times=1)
     steps = [{"go": "a"}, {"go": "b"}]
     run = Run(mission(*steps, repeat="forever", otherwise="skip"), robot)
@@ -350,10 +353,10 @@ def test_a_round_in_vain_ends_what_would_run_forever(robot: FakeRobot) -> None:
     assert run.state is State.RUNNING and run.progress.round > 40
     robot.does = failing("go")
     assert finish(run) is State.FAILED
-    assert "was skipped step by step; could not go to b: the door is shut" in run.progress.message
+    assert "was skipped; could not go to b: the door is shut" in run.progress.message
 
 
-def test_stopping_cancels_what_runs_and_nothing_else(robot: FakeRobot) -> None:
+def test_stop_cancels_only_the_running_job(robot: FakeRobot) -> None:
     robot.does = lambda asked: Outcome(True) if "a" in asked else None
     run = Run(mission({"go": "a"}, {"go": "b"}, otherwise="skip", retries=3), robot)
     run.tick()
@@ -365,7 +368,7 @@ def test_stopping_cancels_what_runs_and_nothing_else(robot: FakeRobot) -> None:
     assert run.state is State.CANCELLED and run.progress.message == "somebody pressed the button"
 
 
-def test_a_pause_cancels_and_resuming_asks_anew(robot: FakeRobot) -> None:
+def test_pause_cancels_and_resume_sends_the_request_again(robot: FakeRobot) -> None:
     robot.does = lambda _asked: None
     run = Run(mission({"look": "a"}, repeat=2, retries=1), robot)
     run.tick()
@@ -378,7 +381,7 @@ def test_a_pause_cancels_and_resuming_asks_anew(robot: FakeRobot) -> None:
     assert [asked[0] for asked in robot.asked] == ["go"] + ["go", "photograph"] * 2
 
 
-def test_a_robot_that_somebody_else_takes_is_left_to_them(robot: FakeRobot) -> None:
+def test_pauses_when_somebody_else_takes_the_robot_over(robot: FakeRobot) -> None:
     robot.does = lambda _asked: Outcome(False, "a newer goal took over", preempted=True)
     run = Run(mission({"go": "a"}, retries=5, otherwise="skip"), robot)
     for _ in range(5):
@@ -391,7 +394,7 @@ def test_a_robot_that_somebody_else_takes_is_left_to_them(robot: FakeRobot) -> N
     assert len(robot.asked) == 2 and run.progress.message == "all steps are done"
 
 
-def test_stopping_while_paused(robot: FakeRobot) -> None:
+def test_stops_while_paused(robot: FakeRobot) -> None:
     robot.does = lambda _asked: None
     run = Run(mission({"go": "a"}), robot)
     run.tick()
@@ -400,11 +403,11 @@ def test_stopping_while_paused(robot: FakeRobot) -> None:
     assert run.state is State.CANCELLED and len(robot.jobs) == 1
 
 
-def test_what_is_said(robot: FakeRobot) -> None:
+def test_logs_every_step_and_every_problem(robot: FakeRobot) -> None:
     robot.does = failing("a")
     said: list[tuple[str, bool]] = []
     steps = [{"go": "a", "otherwise": "skip"}, {"go": "b"}]
-    finish(Run(mission(*steps), robot, lambda text, trouble: said.append((text, trouble))))
+    finish(Run(mission(*steps), robot, lambda text, problem: said.append((text, problem))))
     assert said == [
         ("round 1, step 1. go to a", False),
         ("could not go to a: the door is shut", True),
@@ -419,10 +422,10 @@ def test_what_is_said(robot: FakeRobot) -> None:
     st.integers(1, 3),
     st.lists(st.booleans(), min_size=1),
 )
-def test_every_mission_comes_to_an_end(
+def test_every_finite_mission_ends(
     otherwise: list[str], retries: int, repeat: int, luck: Iterable[bool]
 ) -> None:
-    """However the robot fares, and without a job that is left alone."""
+    """Whatever succeeds or fails, and without a job left running."""
     robot, lots = FakeRobot(), iter(luck)
     robot.does = lambda _asked: Outcome(next(lots, True), "bad luck")
     steps = [{"go": f"place {n}", "otherwise": word} for n, word in enumerate(otherwise)]
@@ -436,7 +439,7 @@ def test_every_mission_comes_to_an_end(
 
 
 @pytest.mark.parametrize("ending", ["jpg", "png"])
-def test_pictures_never_take_each_others_place(ending: str, tmp_path: Path) -> None:
+def test_pictures_never_overwrite_each_other(ending: str, tmp_path: Path) -> None:
     red = np.zeros((24, 32, 3), np.uint8)
     red[..., 0] = 200
     files = [save(red, tmp_path / "new" / "folder", f"hall.{ending}") for _ in range(3)]
@@ -445,7 +448,7 @@ def test_pictures_never_take_each_others_place(ending: str, tmp_path: Path) -> N
     assert bgr.shape == (24, 32, 3) and abs(int(bgr[12, 16, 2]) - 200) < 8
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path: Path) -> None:
+def test_reports_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match="file"):
         save(np.zeros((4, 4, 3), np.uint8), tmp_path / "file", "hall.jpg")
@@ -457,7 +460,7 @@ def test_check_prints_the_tree() -> None:
     assert "1. remember this place as dock" in result.output
 
 
-def test_check_of_a_wrong_mission_is_one_sentence(tmp_path: Path) -> None:
+def test_check_reports_a_wrong_mission_in_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "wrong.yaml"
     path.write_text("name: x\nsteps: [fly]")
     result = runner.invoke(app, ["mission", "check", str(path)])

@@ -1,4 +1,4 @@
-"""The mission node against a stack that a test plays: what is asked, and what failure leads to."""
+"""The mission node against a fake stack: what it requests, and how it handles failures."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class Goal:
 
 
 class Stack:
-    """What planning and memory would offer; `does` says how a goal ends, None: not yet."""
+    """Fakes planning and memory; `does` says how a goal ends, None: not yet."""
 
     def __init__(self, bench: Bench, namespace: str = "") -> None:
         self.bench, self._prefix = bench, namespace
         self.goals: list[Goal] = []
         self.requests: list[str] = []
         self.active = True
-        self.frozen = False  # its goals give no feedback, and do not hear
+        self.frozen = False  # its goals give no feedback and ignore cancellations
         self.unknown: set[str] = set()
         self.remembers: Callable[[str], str] = lambda _name: ""
         self.does: Callable[[Any], Ending | None] = lambda _request: WELL
@@ -89,7 +89,7 @@ class Stack:
         bench.peer.create_timer(0.1, self._give_feedback)
 
     def serve(self) -> None:
-        """Planning comes up."""
+        """Planning starts."""
         for kind, name in ((NavigateToPlace, "navigate_to_place"), (Explore, "explore")):
             self._servers[kind] = ActionServer(
                 self.bench.peer,
@@ -102,7 +102,7 @@ class Stack:
             )
 
     def die(self) -> None:
-        """Planning goes, and leaves its goals without a result."""
+        """Planning dies and leaves its goals without a result."""
         while self._servers:
             self._servers.popitem()[1].destroy()
         self.goals.clear()
@@ -149,7 +149,7 @@ class Stack:
 
 
 class Player:
-    """A mission node on the bench, and what it tells."""
+    """A mission node on the bench, and what it publishes."""
 
     def __init__(self, bench: Bench, folder: Path) -> None:
         self.bench, self.folder = bench, folder
@@ -211,7 +211,9 @@ def player(bench: Bench, tmp_path: Path) -> Iterator[Player]:
         node.destroy_node()
 
 
-def test_a_mission_from_start_to_end(bench: Bench, stack: Stack, player: Player) -> None:
+def test_carries_out_a_mission_from_start_to_end(
+    bench: Bench, stack: Stack, player: Player
+) -> None:
     steps = [{"go": "kitchen", "timeout_s": 7}, {"explore": 9, "radius_m": 2}, {"remember": "dock"}]
     player.play(*steps, "return", repeat=2)
     status = player.wait_for(MissionStatus.SUCCEEDED)
@@ -232,7 +234,7 @@ def test_a_late_subscriber_gets_the_last_status(bench: Bench, stack: Stack, play
     assert late[-1].state == MissionStatus.SUCCEEDED
 
 
-def test_a_stack_that_comes_later_is_waited_for(bench: Bench, player: Player) -> None:
+def test_waits_for_a_stack_that_starts_later(bench: Bench, player: Player) -> None:
     stack = Stack(bench)
     stack.active = False
     player.play({"go": "a"})
@@ -244,14 +246,14 @@ def test_a_stack_that_comes_later_is_waited_for(bench: Bench, player: Player) ->
     assert stack.places() == ["a"]
 
 
-def test_patience_ends(bench: Bench, player: Player) -> None:
+def test_fails_when_patience_runs_out(bench: Bench, player: Player) -> None:
     Stack(bench)
     player.play({"go": "a"}, parameters={"patience_s": 0.5})
     status = player.wait_for(MissionStatus.FAILED)
-    assert "could not go to a: nobody serves navigate_to_place (waited" in status.message
+    assert "could not go to a: navigate_to_place is not available (waited" in status.message
 
 
-def test_sensors_that_are_stale_at_first_are_waited_for(
+def test_waits_for_sensors_that_are_stale_at_first(
     bench: Bench, stack: Stack, player: Player
 ) -> None:
     endings = iter([(Result.STALE_SENSORS, "no belief yet"), WELL])
@@ -263,15 +265,13 @@ def test_sensors_that_are_stale_at_first_are_waited_for(
     assert stack.requests == ["remember dock"] * 2 + ["a"] * 2
 
 
-def test_a_failed_goal_is_tried_again_then_skipped(
-    bench: Bench, stack: Stack, player: Player
-) -> None:
+def test_retries_a_failed_goal_then_skips_it(bench: Bench, stack: Stack, player: Player) -> None:
     shut = (Result.BLOCKED, "the door is shut")
     stack.does = lambda request: shut if request.name == "a" else WELL
     player.play({"go": "a", "retries": 1, "otherwise": "skip"}, {"go": "b"})
     status = player.wait_for(MissionStatus.SUCCEEDED)
     assert stack.places() == ["a", "a", "b"]
-    assert status.skipped == 1 and "1 step that was skipped" in status.message
+    assert status.skipped == 1 and "1 step was skipped" in status.message
     told = [status.message for status in player.statuses]
     assert "could not go to a: the door is shut" in told
 
@@ -292,11 +292,11 @@ def test_an_unknown_place_fails_before_the_robot_moves(
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A goal without feedback is lost soon."""
+    """A goal without feedback counts as lost early."""
     monkeypatch.setattr(jobs, "SILENCE_S", 0.5)
 
 
-def test_a_goal_is_sent_again_for_the_time_left_when_planning_has_died(
+def test_sends_the_goal_again_with_the_time_left_after_planning_died(
     bench: Bench, stack: Stack, player: Player, impatient: None
 ) -> None:
     stack.does = lambda _request: None
@@ -313,7 +313,7 @@ def test_a_goal_is_sent_again_for_the_time_left_when_planning_has_died(
     player.wait_for(MissionStatus.SUCCEEDED)
 
 
-def test_planning_that_dies_for_good_ends_the_mission(
+def test_fails_if_planning_does_not_come_back(
     bench: Bench, stack: Stack, player: Player, impatient: None
 ) -> None:
     stack.does = lambda _request: None
@@ -321,10 +321,10 @@ def test_planning_that_dies_for_good_ends_the_mission(
     player.wait_until_under_way()
     stack.die()
     status = player.wait_for(MissionStatus.FAILED)
-    assert "step 1 failed: could not go to a: nobody serves navigate_to_place" in status.message
+    assert "step 1 failed: could not go to a: navigate_to_place is not available" in status.message
 
 
-def test_a_goal_that_waits_for_the_stack_is_waited_for(
+def test_waits_for_a_goal_that_waits_for_the_stack(
     bench: Bench, stack: Stack, player: Player, impatient: None
 ) -> None:
     stack.does = lambda _request: None
@@ -340,10 +340,10 @@ def test_a_goal_that_waits_for_the_stack_is_waited_for(
     player.wait_for(MissionStatus.SUCCEEDED)
 
 
-def test_a_lost_goal_is_sent_again_only_when_the_manager_says_so(
+def test_sends_a_lost_goal_again_only_when_the_manager_reports_active(
     bench: Bench, stack: Stack, player: Player, impatient: None
 ) -> None:
-    """After a kill the dead server can be seen for long; the manager knows at once."""
+    """A killed server stays visible for long; the manager notices at once."""
     stack.does = lambda _request: None
     stack.states.publish(String(data="active"))
     player.play({"go": "a"})
@@ -353,14 +353,14 @@ def test_a_lost_goal_is_sent_again_only_when_the_manager_says_so(
     bench.spin(1.5)
     assert stack.places() == ["a"]
     stack.frozen = False
-    bench.wait_for(lambda: stack.goals[0].ended)  # it was told to stop, in case it can hear
+    bench.wait_for(lambda: stack.goals[0].ended)  # it was cancelled, in case it is alive
     stack.does = lambda _request: WELL
     stack.states.publish(String(data="active"))
     player.wait_for(MissionStatus.SUCCEEDED)
     assert stack.places() == ["a", "a"]
 
 
-def test_a_goal_without_a_result_is_given_up(
+def test_gives_up_a_goal_without_a_result(
     bench: Bench, stack: Stack, player: Player, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(jobs, "GRACE_S", 0.1)
@@ -371,7 +371,7 @@ def test_a_goal_without_a_result_is_given_up(
     bench.wait_for(lambda: stack.goals[0].ended)
 
 
-def test_stop_cancels_and_start_begins_anew(bench: Bench, stack: Stack, player: Player) -> None:
+def test_stop_cancels_and_start_starts_again(bench: Bench, stack: Stack, player: Player) -> None:
     stack.does = lambda _request: None
     player.play({"go": "a"}, {"go": "b"})
     bench.wait_for(lambda: stack.goals)
@@ -387,7 +387,7 @@ def test_stop_cancels_and_start_begins_anew(bench: Bench, stack: Stack, player: 
     assert stack.places() == ["a", "a", "b"]
 
 
-def test_a_pause_holds_the_robot_and_start_goes_on(
+def test_pause_stops_the_robot_and_start_continues(
     bench: Bench, stack: Stack, player: Player
 ) -> None:
     stack.does = lambda request: WELL if request.name == "a" else None
@@ -402,9 +402,7 @@ def test_a_pause_holds_the_robot_and_start_goes_on(
     assert stack.places() == ["a", "b", "b"]
 
 
-def test_a_goal_of_somebody_else_pauses_the_mission(
-    bench: Bench, stack: Stack, player: Player
-) -> None:
+def test_pauses_when_somebody_else_sends_a_goal(bench: Bench, stack: Stack, player: Player) -> None:
     stack.does = lambda _request: (Result.PREEMPTED, "a newer goal took over")
     player.play({"go": "a"}, retries=3)
     assert player.wait_for(MissionStatus.PAUSED).message == "a newer goal took over"
@@ -414,9 +412,7 @@ def test_a_goal_of_somebody_else_pauses_the_mission(
     assert stack.places() == ["a", "a"]
 
 
-def test_a_cancellation_by_somebody_else_pauses_the_mission(
-    bench: Bench, stack: Stack, player: Player
-) -> None:
+def test_pauses_when_somebody_else_cancels(bench: Bench, stack: Stack, player: Player) -> None:
     stack.does = lambda _request: None
     player.play({"go": "a"}, retries=3)
     player.wait_until_under_way()
@@ -427,7 +423,7 @@ def test_a_cancellation_by_somebody_else_pauses_the_mission(
     assert len(stack.goals) == 1
 
 
-def test_a_goal_that_is_accepted_after_the_stop_is_cancelled(
+def test_cancels_a_goal_that_is_accepted_after_the_stop(
     bench: Bench, stack: Stack, player: Player
 ) -> None:
     stack.does = lambda _request: None
@@ -437,7 +433,7 @@ def test_a_goal_that_is_accepted_after_the_stop_is_cancelled(
     assert stack.goals[0].ended and stack.goals[0].result.result().code == Result.CANCELLED
 
 
-def test_the_node_ends_when_the_robot_has_been_told(
+def test_the_node_cancels_its_goal_before_it_ends(
     bench: Bench, stack: Stack, player: Player
 ) -> None:
     stack.does = lambda _request: None
@@ -445,10 +441,10 @@ def test_the_node_ends_when_the_robot_has_been_told(
     player.wait_until_under_way()
     node.end(lambda timeout_s: bench.executor.spin_once(timeout_sec=timeout_s))
     assert stack.goals[0].ended
-    assert player.wait_for(MissionStatus.CANCELLED).message == "the mission node was ended"
+    assert player.wait_for(MissionStatus.CANCELLED).message == "the mission node was shut down"
 
 
-def test_without_autostart_it_waits_and_reads_the_file_anew(
+def test_without_autostart_waits_and_reads_the_file_again(
     bench: Bench, stack: Stack, player: Player
 ) -> None:
     player.play({"go": "a"}, parameters={"autostart": False})
@@ -479,7 +475,7 @@ def compressed() -> CompressedImage:
 
 
 @pytest.mark.parametrize(("transport", "take"), [("raw", raw), ("compressed", compressed)])
-def test_a_view_is_fetched_and_the_camera_left_alone_else(
+def test_subscribes_to_the_camera_only_to_take_a_picture(
     bench: Bench, stack: Stack, player: Player, transport: str, take: Callable[[], Any]
 ) -> None:
     topic = "image" if transport == "raw" else "image/compressed"
@@ -498,13 +494,13 @@ def test_a_view_is_fetched_and_the_camera_left_alone_else(
     assert seen.shape == (24, 32, 3) and abs(int(seen[12, 16, 1]) - 200) < 8
 
 
-def test_a_camera_that_is_silent_or_broken_fails_the_step(
+def test_a_silent_or_broken_camera_fails_the_step(
     bench: Bench, stack: Stack, player: Player
 ) -> None:
     camera = bench.peer.create_publisher(Image, "image", 1)
     player.play({"look": None, "otherwise": "skip"}, {"look": None}, parameters={"patience_s": 1.0})
     bench.wait_for(lambda: player.statuses and player.last.skipped)
-    assert "no picture came from the camera" in player.last.message
+    assert "no picture arrived from the camera" in player.last.message
     bench.wait_for(lambda: camera.get_subscription_count() == 1)
     camera.publish(Image(height=1, width=1, encoding="plaid", step=1))
     assert "plaid" in player.wait_for(MissionStatus.FAILED).message
@@ -519,7 +515,7 @@ def test_a_camera_that_is_silent_or_broken_fails_the_step(
     ],
     ids=["file", "value", "name"],
 )
-def test_what_is_wrong_is_told_at_once(
+def test_refuses_wrong_parameters_at_once(
     bench: Bench, player: Player, parameters: dict[str, Any], says: str
 ) -> None:
     with pytest.raises(ValueError, match=says):
@@ -538,7 +534,7 @@ def mission_launch(**arguments: object) -> IncludeLaunchDescription:
 
 @pytest.fixture
 def processes() -> dict[str, list[Any]]:
-    """What has started and what has ended."""
+    """Started and ended processes."""
     return {"pids": [], "codes": []}
 
 

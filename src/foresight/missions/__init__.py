@@ -1,9 +1,9 @@
-"""Missions: a short YAML of goals, carried out by a behaviour tree."""
+"""Missions: a short YAML file of goals, executed by a behaviour tree."""
 
 from foresight.missions.robot import Job, Outcome, Robot
 from foresight.missions.run import Progress, Run, State
 from foresight.missions.schema import Mission, MissionError
-from foresight.missions.tree import grow, outline
+from foresight.missions.tree import build, outline
 
 __all__ = [
     "Job",
@@ -14,6 +14,6 @@ __all__ = [
     "Robot",
     "Run",
     "State",
-    "grow",
+    "build",
     "outline",
 ]

@@ -1,4 +1,4 @@
-"""Where the pictures of a mission are kept."""
+"""Stores the pictures of a mission."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ MAX_COPIES = 9999
 
 
 def save(rgb: Rgb, folder: str | Path, name: str) -> Path:
-    """Keep a picture as `hall.jpg`, or `hall-2.jpg`, `hall-3.jpg` ... where that is taken.
+    """Save a picture as `hall.jpg`, or as `hall-2.jpg`, `hall-3.jpg` ... if that exists.
 
     Args:
         rgb: (height, width, 3) uint8.
-        folder: made if it is not there.
-        name: file name; its ending, .jpg or .png, says the format.
+        folder: created if it does not exist.
+        name: file name; its suffix, .jpg or .png, selects the format.
 
     Raises:
-        OSError: it cannot be written, or there are too many of that name.
+        OSError: it cannot be written, or too many pictures have that name.
     """
     folder, wanted = Path(folder), Path(name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,4 +35,6 @@ def save(rgb: Rgb, folder: str | Path, name: str) -> Path:
         except FileExistsError:
             continue
         return path
-    raise OSError(f"{folder / name}: {MAX_COPIES} pictures of that name are there; move them away")
+    raise OSError(
+        f"{folder / name}: {MAX_COPIES} pictures of that name exist already; move them away"
+    )

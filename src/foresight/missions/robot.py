@@ -1,4 +1,4 @@
-"""What a mission asks of a robot. The tree knows no more of it, so that a test can play robot."""
+"""The interface between a mission and its robot. The tree uses no other, so tests can fake it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Protocol
 
 @dataclass(frozen=True)
 class Outcome:
-    """How something ended; the message is a sentence, and says why when it is not well.
+    """How a job ended; the message is one sentence and gives the reason for a failure.
 
-    `preempted`: somebody else took the robot over. The mission must not wrestle for it.
+    `preempted`: somebody else took the robot over. The mission must not compete for it.
     """
 
     ok: bool
@@ -19,32 +19,32 @@ class Outcome:
 
 
 class Job(Protocol):
-    """Something that the robot was asked for."""
+    """A request that the robot is carrying out."""
 
     def poll(self) -> Outcome | None:
-        """Go on with it without waiting; None until it has ended. Called at every tick."""
+        """Advance without blocking; None until it has ended. Called at every tick."""
 
     def cancel(self) -> None:
-        """Bring it to an end, the robot to rest; it is not polled again."""
+        """End it and bring the robot to rest; it is not polled again."""
 
 
 class Robot(Protocol):
-    """Whoever can do what the steps say. Every method returns at once."""
+    """Carries out the steps of a mission. Every method returns at once."""
 
     def now_s(self) -> float:
-        """The time that waiting is measured in, s."""
+        """The clock that waiting uses, s."""
 
     def find(self, place: str) -> Job:
-        """Look up a place; it fails when none has this name."""
+        """Look up a place; fails if no place has this name."""
 
     def go(self, place: str, timeout_s: float) -> Job:
         """Drive to a remembered place within this time, s."""
 
     def explore(self, time_limit_s: float, radius_m: float) -> Job:
-        """Drive around to learn for this time, s, at most so far from here, m (0: no bound)."""
+        """Explore for this time, s, within this radius of here, m (0: no bound)."""
 
     def remember(self, place: str) -> Job:
-        """Give the place where the robot is this name."""
+        """Name the place where the robot is."""
 
     def photograph(self, file: str) -> Job:
-        """Take a picture and keep it under this name, or one like it if that is taken."""
+        """Take a picture and save it under this name, or a numbered one if that exists."""

@@ -10,11 +10,11 @@ from py_trees.common import Status
 
 from foresight.missions.robot import Robot
 from foresight.missions.schema import Mission
-from foresight.missions.tree import Act, Journal, grow, set_up
+from foresight.missions.tree import Act, Journal, build, set_up
 
 
 class State(Enum):
-    """What a run is about."""
+    """State of a run."""
 
     RUNNING = "running"
     PAUSED = "paused"
@@ -25,7 +25,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is; the fields are those of MissionStatus."""
+    """Progress of a run; the fields are those of MissionStatus."""
 
     mission: str
     state: State
@@ -39,36 +39,36 @@ class Progress:
 
 
 class Run:
-    """Carries out a mission; whoever owns it calls `tick` about ten times a second."""
+    """Carries out a mission. The caller calls `tick` about ten times a second."""
 
     def __init__(
         self,
         mission: Mission,
         robot: Robot,
-        say: Callable[[str, bool], None] = lambda _text, _trouble: None,
+        log: Callable[[str, bool], None] = lambda _text, _problem: None,
     ) -> None:
         """
         Args:
             mission: what to do.
-            robot: who does it.
-            say: told of each step and each trouble in one sentence; the flag marks trouble.
+            robot: carries it out.
+            log: called with one sentence for each step and each problem; the flag marks a problem.
         """
         self.mission = mission
         self.state = State.RUNNING
-        self._say = say
-        self._journal = Journal(say)
+        self._log = log
+        self._journal = Journal(log)
         self._message = ""
-        self._tree = grow(mission)
+        self._tree = build(mission)
         set_up(self._tree, robot, self._journal)
 
     @property
     def over(self) -> bool:
-        """Whether it has ended, well or not."""
+        """Whether it has ended, in success or failure."""
         return self.state not in (State.RUNNING, State.PAUSED)
 
     @property
     def progress(self) -> Progress:
-        """How far it is now."""
+        """The present progress."""
         journal = self._journal
         return Progress(
             mission=self.mission.name,
@@ -79,13 +79,13 @@ class Run:
             steps=len(self.mission.steps),
             skipped=journal.skipped,
             doing=journal.doing if self.state is State.RUNNING else "",
-            message=self._message or journal.overtaken or journal.trouble,
+            message=self._message or journal.overtaken or journal.problem,
         )
 
     def tick(self) -> None:
-        """Go on, without waiting for anything; does nothing while paused or after the end.
+        """Advance without blocking; does nothing while paused or after the end.
 
-        When somebody else takes the robot over, the run is paused.
+        The run pauses when somebody else takes the robot over.
         """
         if self.state is not State.RUNNING:
             return
@@ -96,10 +96,10 @@ class Run:
             self._end(State.FAILED, self._journal.why())
         elif self._journal.overtaken:
             self.state = State.PAUSED
-            self._say(f"paused: {self._journal.overtaken}", True)
+            self._log(f"paused: {self._journal.overtaken}", True)
 
     def pause(self) -> None:
-        """Cancel what the robot is doing; `resume` begins the same leaf of the tree anew."""
+        """Cancel what the robot is doing; `resume` restarts the same leaf of the tree."""
         if self.state is State.RUNNING:
             leaf = self._tree.tip()
             if isinstance(leaf, Act):
@@ -107,7 +107,7 @@ class Run:
             self.state = State.PAUSED
 
     def resume(self) -> None:
-        """Go on after a pause."""
+        """Continue after a pause."""
         if self.state is State.PAUSED:
             self.state, self._journal.overtaken = State.RUNNING, ""
 
@@ -125,4 +125,4 @@ class Run:
         text = "all steps are done" if rounds == 1 else f"all {rounds} rounds are done"
         if not skipped:
             return text
-        return f"{text} but {skipped} step{'s that were' if skipped > 1 else ' that was'} skipped"
+        return f"{text}, {skipped} step{'s were' if skipped > 1 else ' was'} skipped"

@@ -1,4 +1,4 @@
-"""A mission as its file says it: the grammar, the bounds, and one sentence for each fault."""
+"""The mission file: grammar, bounds, and one sentence for each fault."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pydantic_core import PydanticCustomError
 MAX_MISSION_BYTES = 64 * 1024
 MAX_DAY_S = 86400.0
 START = "mission start"
-"""The place where a mission began, as the robot's memory calls it."""
+"""Name of the mission's start in the robot's memory."""
 MAX_ROUNDS = 10_000
 
 Otherwise: TypeAlias = Literal["skip", "stop", "return"]
@@ -37,7 +37,7 @@ class MissionError(ValueError):
 
 
 def _fault(sentence: str) -> PydanticCustomError:
-    """What a validator raises to have its own words told, see `_first_fault`."""
+    """Raised by a validator to have its sentence reported as is, see `_first_fault`."""
     return PydanticCustomError("own_words", "{sentence}", {"sentence": sentence})
 
 
@@ -46,15 +46,19 @@ def _checked_place(name: str) -> str:
     if not name:
         raise _fault("it is empty; give the place's name")
     if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in name):
-        raise _fault("it holds control characters; write the name on one line, without tabs")
+        raise _fault("it contains control characters; write the name on one line, without tabs")
     if name == START:
-        raise _fault("this name is kept for the step `return`; use that, or take another name")
+        raise _fault(
+            "this name is reserved for the step `return`; use that, or choose another name"
+        )
     return name
 
 
 def _checked_file(name: str) -> str:
     if not _FILE.fullmatch(name):
-        raise _fault("it is no plain file name; give one such as hall.jpg, .jpg or .png, no folder")
+        raise _fault(
+            "it is not a plain file name; give one such as hall.jpg (.jpg or .png, no folder)"
+        )
     return name
 
 
@@ -66,7 +70,7 @@ class _Section(BaseModel):
 
 
 class _Step(_Section):
-    """What every step may say. `retries` and `otherwise` are the mission's where not given."""
+    """Options of every step. `retries` and `otherwise` default to the mission's."""
 
     verb: ClassVar[str]
 
@@ -87,7 +91,7 @@ class Go(_Step):
 
 
 class Look(_Step):
-    """Fetch a view: drive to a place, or stay (None), and take a picture."""
+    """Take a picture at a place, or where the robot is (None)."""
 
     verb = "look"
     look: Place | None = None
@@ -96,7 +100,7 @@ class Look(_Step):
 
     @property
     def file(self) -> str:
-        """The picture's file name; a place's name may hold what a file's may not."""
+        """The picture's file name; characters that a file name may not have are replaced."""
         if self.save is not None:
             return self.save
         return re.sub(r"[^\w-]+", "_", self.look or "view").strip("_") + ".jpg"
@@ -107,7 +111,7 @@ class Look(_Step):
 
 
 class Explore(_Step):
-    """Drive around to learn for so many seconds, at most `radius_m` from here (0: no bound)."""
+    """Explore for this many seconds, within `radius_m` of here (0: no bound)."""
 
     verb = "explore"
     explore: Seconds
@@ -120,7 +124,7 @@ class Explore(_Step):
 
 
 class Remember(_Step):
-    """Give the place where the robot is a name."""
+    """Name the place where the robot is."""
 
     verb = "remember"
     remember: Place
@@ -131,7 +135,7 @@ class Remember(_Step):
 
 
 class Wait(_Step):
-    """Stay for so many seconds."""
+    """Wait for this many seconds."""
 
     verb = "wait"
     wait: Seconds
@@ -142,7 +146,7 @@ class Wait(_Step):
 
 
 class Return(_Step):
-    """Drive to where the mission began."""
+    """Drive to where the mission started."""
 
     verb = "return"
     back: Literal[True] | None = Field(default=None, alias="return")
@@ -169,30 +173,30 @@ def _repeat(raw: object) -> int | Literal["forever"]:
 
 
 def _step(raw: object) -> Step:
-    """A step from YAML: a verb alone, or a verb with its object and options beside it."""
+    """A step from YAML: a verb alone, or a verb with its object, plus options."""
     content = {raw: None} if isinstance(raw, str) else raw
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise _fault("a step is one of the verbs " + _VERBS + ", as in `- go: kitchen`")
     verbs = [key for key in content if key in KINDS]
     if len(verbs) > 1:
-        raise _fault(f"it has the verbs {' and '.join(verbs)}; give each a step of its own")
+        raise _fault(f"it has the verbs {' and '.join(verbs)}; make each a separate step")
     if not verbs:
         near = [match for key in content for match in difflib.get_close_matches(key, KINDS, 1)]
-        remedy = f"did you mean {near[0]!r}" if near else f"known are {_VERBS}"
+        remedy = f"did you mean {near[0]!r}" if near else f"the verbs are {_VERBS}"
         raise _fault(f"it has no verb; {remedy}")
     return KINDS[verbs[0]].model_validate(content)
 
 
 class Mission(_Section):
-    """Steps in their order, the whole round after round.
+    """Steps that are carried out in order, for one or more rounds.
 
     Attributes:
         name: for logs and displays.
         repeat: rounds, or "forever".
-        retries: how often a failed step is tried again.
-        otherwise: what a step that failed for good leads to: the next step (skip), the end of the
-            mission (stop), or the way back to the start and then the end (return).
-        steps: what is done in a round.
+        retries: how often a failed step is retried.
+        otherwise: what follows when the retries are used up: the next step (skip), the end of the
+            mission (stop), or driving back to the start and then the end (return).
+        steps: of one round.
     """
 
     name: str = Field(min_length=1, max_length=64)
@@ -206,7 +210,7 @@ class Mission(_Section):
         """Read and check a mission.
 
         Raises:
-            MissionError: the file is missing, too large, no YAML, or a value is wrong.
+            MissionError: the file is missing, too large or not YAML, or a value is wrong.
         """
         path = Path(path)
         content = _content(path)
@@ -216,21 +220,21 @@ class Mission(_Section):
             raise MissionError(f"{path}: {_first_fault(error)}") from error
 
     def retries_of(self, step: Step) -> int:
-        """How often this step is tried again."""
+        """How often this step is retried."""
         return self.retries if step.retries is None else step.retries
 
     def otherwise_of(self, step: Step) -> Otherwise:
-        """What follows when this step fails for good."""
+        """What follows when the retries of this step are used up."""
         return step.otherwise or self.otherwise
 
     @property
     def rounds(self) -> int:
-        """Rounds in all; 0 is forever."""
+        """Number of rounds; 0 is forever."""
         return 0 if self.repeat == "forever" else int(self.repeat)
 
     @property
     def needed(self) -> list[str]:
-        """Places that must be known before it begins: for steps that must not fail."""
+        """Places that must be known before the start: those of steps that may not be skipped."""
         needed: list[str] = []
         made: set[str | None] = {None}
         for step in self.steps:
@@ -243,21 +247,21 @@ class Mission(_Section):
 
     @property
     def returns(self) -> bool:
-        """Whether the robot must remember where the mission began."""
+        """Whether the robot must remember where the mission started."""
         return any(
             isinstance(step, Return) or self.otherwise_of(step) == "return" for step in self.steps
         )
 
 
 class _Loader(yaml.SafeLoader):
-    """Like yaml.SafeLoader, but refuses a key that is given twice: one would be lost in silence."""
+    """Like yaml.SafeLoader, but refuses duplicate keys: one would silently be lost."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         twice = next((key for key in keys if keys.count(key) > 1), None)
         if twice is not None:
             raise yaml.constructor.ConstructorError(
-                problem=f"the key '{twice}' is given twice; begin another step with '- '",
+                problem=f"the key '{twice}' is given twice; start another step with '- '",
                 problem_mark=node.start_mark,
             )
         return super().construct_mapping(node, deep)
@@ -272,13 +276,15 @@ def _content(path: Path) -> dict[str, Any]:
             f"{path}: {error.strerror or error}; give a file such as config/missions/patrol.yaml"
         ) from error
     if len(data) > MAX_MISSION_BYTES:
-        raise MissionError(f"{path}: larger than {MAX_MISSION_BYTES} bytes; no mission")
+        raise MissionError(
+            f"{path}: larger than {MAX_MISSION_BYTES} bytes; this is not a mission file"
+        )
     try:
         content = yaml.load(data.decode("utf-8"), _Loader)
     except (yaml.YAMLError, ValueError) as error:
         raise MissionError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from error
     except RecursionError:
-        raise MissionError(f"{path}: nested too deeply; no mission") from None
+        raise MissionError(f"{path}: nested too deeply; this is not a mission file") from None
     if not isinstance(content, dict):
         raise MissionError(
             f"{path}: expected keys and values (name, steps ...), found {type(content).__name__}"
@@ -297,13 +303,13 @@ def _first_fault(error: ValidationError) -> str:
         return f"{where}key '{key}' is unknown; remove it or correct its spelling"
     if fault["type"] == "string_type":
         empty = fault["input"] is None
-        remedy = f"a text is expected; {'give one' if empty else 'put it in quotes if it is one'}"
+        remedy = f"text is expected; {'give one' if empty else 'put it in quotes'}"
     subject = f"{where}key '{key}' has the value {value}" if key else f"{where}{value}"
     return f"{subject}: {remedy}"
 
 
 def _location(loc: tuple[int | str, ...]) -> tuple[str, str]:
-    """A fault's place as ("step 3: ", "timeout_s")."""
+    """Location of a fault as ("step 3: ", "timeout_s")."""
     if len(loc) > 1 and loc[0] == "steps":
         return f"step {int(loc[1]) + 1}: ", ".".join(map(str, loc[2:3]))
     return "", str(loc[0]) if loc else ""

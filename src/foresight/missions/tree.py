@@ -1,15 +1,15 @@
-"""From a mission to a behaviour tree.
+"""Builds the behaviour tree of a mission.
 
     mission (sequence)
-      find the places                     those of steps that may not be skipped
+      find the places                     of the steps that may not be skipped
       remember the start                  if a step may lead back there
       rounds (repeat)
         round (sequence)
           step (selector)
-            tries (retry): go, look ...   leaves that ask the robot
+            attempts (retry): go, look .. leaves that ask the robot
             else: skip it, or return and end
 
-All composites have memory: a step that is over is not looked at again in its round.
+All composites have memory: a finished step is not ticked again in its round.
 """
 
 from __future__ import annotations
@@ -38,74 +38,74 @@ from foresight.missions.schema import (
     Wait,
 )
 
-WAY_BACK_S = 300.0
-"""For the way back after a failure, which may be a long one."""
+RETURN_LIMIT_S = 300.0
+"""Time for driving back after a failure, which may be far."""
 
 Ask = Callable[[Robot], Job]
 
 
 @dataclass
 class Journal:
-    """What has happened so far in one run; the tree writes it.
+    """What has happened in a run so far; the tree writes it.
 
     Attributes:
-        say: told of each step and each trouble; the flag marks trouble.
+        log: called for each step and each problem; the flag marks a problem.
         round, step: numbers from 1; 0 before the first.
-        doing: the words of the leaf that is at work.
-        skipped, skipped_here: steps, in all and in this round.
-        faults: what failed in this step, by the words of its leaf.
-        trouble: the last trouble in words, empty while there was none.
-        overtaken: why somebody else has the robot, empty while nobody has.
-        verdict: why the mission failed, where that is more than the reasons of its last step.
+        doing: description of the running leaf.
+        skipped, skipped_here: number of steps, in all and in this round.
+        faults: failures in this step, by the description of the leaf.
+        problem: the last problem in one sentence, empty if there was none.
+        overtaken: how somebody else took the robot over, empty if nobody did.
+        verdict: why the mission failed, if that is more than its last step's faults.
     """
 
-    say: Callable[[str, bool], None] = lambda _text, _trouble: None
+    log: Callable[[str, bool], None] = lambda _text, _problem: None
     round: int = 0
     step: int = 0
     doing: str = ""
     skipped: int = 0
     skipped_here: int = 0
     faults: dict[str, str] = field(default_factory=dict)
-    trouble: str = ""
+    problem: str = ""
     overtaken: str = ""
     verdict: str = ""
 
     def failed(self, words: str, why: str) -> None:
-        """A leaf failed; when it is tried again, the last reason counts."""
+        """Record that a leaf failed; if it is retried, the last reason counts."""
         self.faults[words] = why
-        self.trouble = f"could not {words}: {why}"
-        self.say(self.trouble, True)
+        self.problem = f"could not {words}: {why}"
+        self.log(self.problem, True)
 
     def why(self) -> str:
         """Why the mission failed."""
         reasons = "; ".join(f"could not {words}: {why}" for words, why in self.faults.items())
-        where = f"step {self.step} failed" if self.step else "it did not begin"
+        where = f"step {self.step} failed" if self.step else "the mission did not start"
         return self.verdict or f"{where}: {reasons}"
 
 
-def grow(mission: Mission) -> Behaviour:
-    """The mission as a tree. Before it is ticked, `set_up` must give it a robot."""
+def build(mission: Mission) -> Behaviour:
+    """The mission as a tree. Call `set_up` before the first tick."""
     steps: list[Behaviour] = [
         _step(mission, number, step) for number, step in enumerate(mission.steps, 1)
     ]
     if mission.rounds != 1 and all(map(partial(_may_be_skipped, mission), mission.steps)):
-        steps.append(_UnlessInVain("end if all were skipped", len(steps)))
+        steps.append(_FailIfAllSkipped("end if all were skipped", len(steps)))
     rounds: Behaviour = _Round("round", memory=True, children=steps)
     if mission.rounds != 1:
-        words = f"{mission.rounds} rounds" if mission.rounds else "rounds without end"
+        words = f"{mission.rounds} rounds" if mission.rounds else "rounds forever"
         rounds = Repeat(words, rounds, mission.rounds or -1)
     return Sequence(mission.name, memory=True, children=[*_beginning(mission), rounds])
 
 
 def set_up(tree: Behaviour, robot: Robot, journal: Journal) -> None:
-    """Give the tree the robot that it works on and the journal that it writes."""
+    """Give the tree its robot and the journal that it writes."""
     for node in tree.iterate():
         node.setup(robot=robot, journal=journal)
 
 
 def outline(mission: Mission) -> str:
-    """The tree as text, one node a line."""
-    return str(unicode_tree(grow(mission)))
+    """The tree as text, one node per line."""
+    return str(unicode_tree(build(mission)))
 
 
 def _beginning(mission: Mission) -> list[Behaviour]:
@@ -125,22 +125,22 @@ def _may_be_skipped(mission: Mission, step: Step) -> bool:
 
 
 def _step(mission: Mission, number: int, step: Step) -> Behaviour:
-    if isinstance(step, Wait):  # time passes without fail
-        return _Step(number, step.words, [_tries(step)])
-    tries, retries = _tries(step), mission.retries_of(step)
+    if isinstance(step, Wait):  # waiting cannot fail
+        return _Step(number, step.words, [_attempt(step)])
+    attempt, retries = _attempt(step), mission.retries_of(step)
     if retries:
-        tries = Retry(f"up to {retries + 1} times", tries, retries + 1)
-    children = [tries]
+        attempt = Retry(f"up to {retries + 1} times", attempt, retries + 1)
+    children = [attempt]
     otherwise = mission.otherwise_of(step)
     if otherwise == "skip":
         children.append(_Skip("else skip it"))
     elif otherwise == "return" and not isinstance(step, Return):
-        ending = [_return(WAY_BACK_S), _GiveUp("end the mission")]
+        ending = [_return(RETURN_LIMIT_S), _GiveUp("end the mission")]
         children.append(Sequence("else go back", memory=True, children=ending))
     return _Step(number, step.words, children)
 
 
-def _tries(step: Step) -> Behaviour:
+def _attempt(step: Step) -> Behaviour:
     if isinstance(step, Go):
         return _go(step.go, step.timeout_s)
     if isinstance(step, Look):
@@ -176,14 +176,14 @@ def _look(step: Look) -> Behaviour:
 
 
 class _Node(Behaviour):
-    """What is common to the nodes that know the journal."""
+    """A node that writes the journal."""
 
     def setup(self, **given: Any) -> None:
         self.journal: Journal = given["journal"]
 
 
 class Act(_Node):
-    """A leaf that asks the robot for something and follows it until it has ended."""
+    """A leaf that sends the robot a request and follows it to its end."""
 
     def __init__(self, words: str, ask: Ask) -> None:
         super().__init__(words)
@@ -216,14 +216,14 @@ class Act(_Node):
         self.suspend()
 
     def suspend(self) -> None:
-        """Cancel what runs; the next tick asks for it anew."""
+        """Cancel the request; the next tick sends it again."""
         job, self._job = self._job, None
         if job is not None:
             job.cancel()
 
 
 class _Step(_Node, Selector):
-    """A step and what follows when it fails."""
+    """A step, and what to do when it fails."""
 
     def __init__(self, number: int, words: str, children: list[Behaviour]) -> None:
         Selector.__init__(self, f"{number}. {words}", memory=True, children=children)
@@ -232,11 +232,11 @@ class _Step(_Node, Selector):
     def initialise(self) -> None:
         self.journal.step = self._number
         self.journal.faults.clear()
-        self.journal.say(f"round {self.journal.round}, step {self.name}", False)
+        self.journal.log(f"round {self.journal.round}, step {self.name}", False)
 
 
 class _Round(_Node, Sequence):
-    """All steps, one after another."""
+    """All steps of a round, in order."""
 
     def initialise(self) -> None:
         self.journal.round += 1
@@ -244,25 +244,25 @@ class _Round(_Node, Sequence):
 
 
 class _Skip(_Node):
-    """The step before failed, and the mission goes on."""
+    """The step failed, and the mission continues."""
 
     def update(self) -> Status:
         self.journal.skipped += 1
         self.journal.skipped_here += 1
-        self.journal.say(f"step {self.journal.step} is skipped", True)
+        self.journal.log(f"step {self.journal.step} is skipped", True)
         return Status.SUCCESS
 
 
 class _GiveUp(_Node):
-    """A step failed, and the robot has come back."""
+    """A step failed, and the robot has returned to the start."""
 
     def update(self) -> Status:
-        self.journal.verdict = f"{self.journal.why()}; the robot is back where it began"
+        self.journal.verdict = f"{self.journal.why()}; the robot is back at the start"
         return Status.FAILURE
 
 
-class _UnlessInVain(_Node):
-    """Fails after a round in which nothing succeeded: the next one would be no better."""
+class _FailIfAllSkipped(_Node):
+    """Fails after a round in which every step was skipped: the next one would be no better."""
 
     def __init__(self, words: str, steps: int) -> None:
         super().__init__(words)
@@ -272,12 +272,12 @@ class _UnlessInVain(_Node):
         journal = self.journal
         if journal.skipped_here < self._steps:
             return Status.SUCCESS
-        journal.verdict = f"round {journal.round} was skipped step by step; {journal.trouble}"
+        journal.verdict = f"every step of round {journal.round} was skipped; {journal.problem}"
         return Status.FAILURE
 
 
 class _Waiting:
-    """A job of the clock alone."""
+    """Waits on the robot's clock."""
 
     def __init__(self, robot: Robot, seconds: float) -> None:
         self._robot = robot
@@ -287,4 +287,4 @@ class _Waiting:
         return Outcome(True) if self._robot.now_s() >= self._end_s else None
 
     def cancel(self) -> None:
-        """There is nothing to stop."""
+        """Nothing to stop."""

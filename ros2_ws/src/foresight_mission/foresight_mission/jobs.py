@@ -1,7 +1,7 @@
-"""What the robot was asked for, followed over ROS: actions, services and a picture.
+"""Requests to the robot over ROS: actions, services and a picture.
 
-Whoever does it may not be there yet, or no longer: planning starts up, or is started again. A job
-asks again until the robot's patience is over. It never waits in a call.
+The server may not be up yet, or be down: planning starts, or is restarted. A job retries until the
+robot's patience is used up. It never blocks.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from foresight_interfaces.action import NavigateToPlace
 
 STALE_SENSORS = NavigateToPlace.Result.STALE_SENSORS
 TAKEN = (NavigateToPlace.Result.PREEMPTED, NavigateToPlace.Result.CANCELLED)
-"""The codes mean the same in every action; 0 is success. A job that cancels is not polled again:
-where these come, somebody else has interfered."""
-AGAIN_S = 0.5
-"""Between two attempts to ask."""
+"""The codes mean the same in every action; 0 is success. A cancelled job is not polled again, so
+these codes mean that somebody else interfered."""
+RETRY_S = 0.5
+"""Between two attempts."""
 ANSWER_S = 5.0
-"""Whoever is there must accept or answer within this."""
+"""A server must accept or answer within this."""
 SILENCE_S = 3.0
-"""Feedback comes twice a second while a goal lives, also while it is interrupted: when none has
-come for so long, whoever pursued it is gone, and the goal with it."""
+"""Feedback comes twice a second while a goal lives, also while it is interrupted. After this long
+without any, the server is gone, and the goal with it."""
 GRACE_S = 15.0
-"""An action that has not ended so long after its time was over is given up."""
+"""An action that has not ended this long after its time limit is given up."""
 
 
-class Surroundings(Protocol):
-    """What a job must know of the robot."""
+class RobotContext(Protocol):
+    """What a job needs to know of the robot."""
 
     patience_s: float
-    """How long a job waits for whoever does it."""
+    """How long a job waits for its server."""
 
     def now_s(self) -> float:
         """ROS time, s."""
 
-    def hindrance(self, name: str, ready: bool) -> str:
-        """Why this cannot be asked for now, as a sentence; empty when it can."""
+    def why_unavailable(self, name: str, ready: bool) -> str:
+        """Why this cannot be requested now, as a sentence; empty if it can."""
 
     def let_end(self, server: ActionClient, ended: Future) -> None:
-        """Something was cancelled; the future comes when it has ended."""
+        """Something was cancelled; the future is done when it has ended."""
 
 
 class PatientJob:
-    """A job that waits for whoever does it; a subclass says in `advance` how it goes on."""
+    """A job that waits for its server; a subclass implements `advance`."""
 
-    def __init__(self, around: Surroundings) -> None:
-        self.around = around
+    def __init__(self, robot: RobotContext) -> None:
+        self.robot = robot
         self._outcome: Outcome | None = None
         self._begun_s = time.monotonic()
         self._again_s = self._begun_s
@@ -65,36 +65,36 @@ class PatientJob:
         return self._outcome
 
     def advance(self) -> None:
-        """Look what has come, and ask for what is next."""
+        """Handle what has arrived, and send what comes next."""
         raise NotImplementedError
 
     @property
     def waited_s(self) -> float:
-        """Time since the job began, s, on the steady clock."""
+        """Time since the job started, s, on the steady clock."""
         return time.monotonic() - self._begun_s
 
     @property
     def patient(self) -> bool:
-        """Whether it may be asked for again."""
-        return self.waited_s < self.around.patience_s
+        """Whether there is time for another attempt."""
+        return self.waited_s < self.robot.patience_s
 
     def end(self, ok: bool, message: str, *, preempted: bool = False) -> None:
-        """This is how it ended."""
+        """Set the outcome."""
         self._outcome = Outcome(ok, message, preempted)
 
     def not_yet(self, why: str) -> None:
-        """Ask again in a moment, or give up."""
-        self._again_s = time.monotonic() + AGAIN_S
+        """Retry in a moment, or give up."""
+        self._again_s = time.monotonic() + RETRY_S
         if not self.patient:
             self.end(False, f"{why} (waited {self.waited_s:.0f} s)")
 
 
 class ActionJob(PatientJob):
-    """One goal, from asking to its result; sent anew for the time left when its server dies."""
+    """One goal, from request to result; sent again, with the time left, if its server dies."""
 
     def __init__(
         self,
-        around: Surroundings,
+        robot: RobotContext,
         client: ActionClient,
         name: str,
         goal_for: Callable[[float], Any],
@@ -102,13 +102,13 @@ class ActionJob(PatientJob):
     ) -> None:
         """
         Args:
-            around: the robot.
+            robot: the robot.
             client: of the action.
-            name: the action's, for sentences.
-            goal_for: gives the request that allows so many seconds.
-            limit_s: the time in all, from when it is accepted first, s.
+            name: of the action, for messages.
+            goal_for: makes the goal for this many seconds.
+            limit_s: total time, from the first acceptance, s.
         """
-        super().__init__(around)
+        super().__init__(robot)
         self._client, self._name, self._goal_for = client, name, goal_for
         self._limit_s = limit_s
         self._answer: Future | None = None
@@ -118,13 +118,13 @@ class ActionJob(PatientJob):
         self._accepted_s: float | None = None
 
     def advance(self) -> None:
-        hindrance = self.around.hindrance(self._name, self._client.server_is_ready())
+        why_unavailable = self.robot.why_unavailable(self._name, self._client.server_is_ready())
         if self._result is not None and self._result.done():
             self._conclude(self._result.result())
         elif self._handle is not None and time.monotonic() - self._heard_s > SILENCE_S:
-            self.cancel()  # in case that whoever served it still drives
-            self._begun_s = time.monotonic()  # it was there: patience begins anew
-            self.not_yet(f"{self._name} was lost on the way")
+            self.cancel()  # in case its server is still driving
+            self._begun_s = time.monotonic()  # it was up: patience starts again
+            self.not_yet(f"{self._name} was lost during the drive")
         elif self._handle is not None:
             if self._left_s < -GRACE_S:
                 self.cancel()
@@ -132,10 +132,10 @@ class ActionJob(PatientJob):
                 self.end(False, text)
         elif self._left_s <= 0:
             self._drop()
-            self.end(False, f"{self._name} was lost on the way, and its time is over")
-        elif hindrance:
+            self.end(False, f"{self._name} was lost during the drive, and its time is over")
+        elif why_unavailable:
             self._drop()
-            self.not_yet(hindrance)
+            self.not_yet(why_unavailable)
         elif self._answer is None:
             self._asked_s = time.monotonic()
             goal = self._goal_for(self._left_s)
@@ -145,19 +145,19 @@ class ActionJob(PatientJob):
 
     @property
     def _left_s(self) -> float:
-        """Of the time that the goal allows."""
+        """What is left of the goal's time, s."""
         if self._accepted_s is None:
             return self._limit_s
-        return self._limit_s - (self.around.now_s() - self._accepted_s)
+        return self._limit_s - (self.robot.now_s() - self._accepted_s)
 
     def _on_feedback(self, _feedback: object) -> None:
         self._heard_s = time.monotonic()
 
     def cancel(self) -> None:
-        """Cancel the goal, also one that is accepted only later."""
+        """Cancel the goal, even one that is accepted only later."""
         if self._result is not None and not self._result.done():
             self._handle.cancel_goal_async()
-            self.around.let_end(self._client, self._result)
+            self.robot.let_end(self._client, self._result)
         self._drop()
 
     def _drop(self) -> None:
@@ -166,7 +166,7 @@ class ActionJob(PatientJob):
         self._answer = self._handle = self._result = None
         if answer is not None and not accepted:
             ended = Future()
-            self.around.let_end(self._client, ended)
+            self.robot.let_end(self._client, ended)
             answer.add_done_callback(lambda late: _cancel_late(late, ended))
 
     def _await_acceptance(self, answer: Future) -> None:
@@ -174,7 +174,7 @@ class ActionJob(PatientJob):
             if answer.result().accepted:
                 self._handle, self._heard_s = answer.result(), time.monotonic()
                 if self._accepted_s is None:
-                    self._accepted_s = self.around.now_s()
+                    self._accepted_s = self.robot.now_s()
                 self._result = self._handle.get_result_async()
                 return
             self._answer = None
@@ -188,13 +188,13 @@ class ActionJob(PatientJob):
         message = answer.result.message or f"{self._name} ended with code {answer.result.code}"
         self._answer = self._handle = self._result = None
         if not succeeded and answer.result.code == STALE_SENSORS and self.patient:
-            self.not_yet(message)  # right after the stack has started
+            self.not_yet(message)  # just after the stack has started
         else:
             self.end(succeeded, message, preempted=answer.result.code in TAKEN)
 
 
 def _cancel_late(answer: Future, ended: Future) -> None:
-    """Cancel a goal that nobody wants any more, if it was accepted; `ended` comes when it ended."""
+    """Cancel a goal that is no longer wanted, if it was accepted; `ended` is done when it ended."""
     handle = None if answer.exception() else answer.result()
     if handle is None or not handle.accepted:
         ended.set_result(None)
@@ -204,32 +204,32 @@ def _cancel_late(answer: Future, ended: Future) -> None:
 
 
 class ServiceJob(PatientJob):
-    """One request, from asking to its response, which must have `success` and `message`."""
+    """One service call; its response must have `success` and `message`."""
 
     def __init__(
-        self, around: Surroundings, client: Client, name: str, request: Any, insistent: bool
+        self, robot: RobotContext, client: Client, name: str, request: Any, insistent: bool
     ) -> None:
         """
         Args:
-            around: the robot.
+            robot: the robot.
             client: of the service.
-            name: the service's, for sentences.
+            name: of the service, for messages.
             request: what to send.
-            insistent: ask again after a refusal, which may be one of this moment only.
+            insistent: retry after a refusal, which may be temporary.
         """
-        super().__init__(around)
+        super().__init__(robot)
         self._client, self._name, self._request = client, name, request
         self._insistent = insistent
         self._answer: Future | None = None
         self._asked_s = 0.0
 
     def advance(self) -> None:
-        hindrance = self.around.hindrance(self._name, self._client.service_is_ready())
+        why_unavailable = self.robot.why_unavailable(self._name, self._client.service_is_ready())
         if self._answer is not None and self._answer.done():
             self._conclude(self._answer.result())
-        elif hindrance:
+        elif why_unavailable:
             self.cancel()
-            self.not_yet(hindrance)
+            self.not_yet(why_unavailable)
         elif self._answer is None:
             self._asked_s = time.monotonic()
             self._answer = self._client.call_async(self._request)
@@ -238,7 +238,7 @@ class ServiceJob(PatientJob):
             self.not_yet(f"{self._name} did not answer within {ANSWER_S:g} s")
 
     def cancel(self) -> None:
-        """Forget the request; a service cannot be called off."""
+        """Forget the request; a service call cannot be cancelled."""
         answer, self._answer = self._answer, None
         if answer is not None:
             self._client.remove_pending_request(answer)
@@ -258,24 +258,24 @@ class PictureJob(PatientJob):
 
     def __init__(
         self,
-        around: Surroundings,
+        robot: RobotContext,
         subscribe: Callable[[Callable[[Any], None]], Callable[[], None]],
         keep: Callable[[Any], str],
     ) -> None:
         """
         Args:
-            around: the robot.
-            subscribe: has the given function called with each image; returns what ends that.
-            keep: stores an image and says where; raises ValueError or OSError when it cannot.
+            robot: the robot.
+            subscribe: calls the given function with each image; returns a function that ends that.
+            keep: stores an image and returns where; raises ValueError or OSError.
         """
-        super().__init__(around)
+        super().__init__(robot)
         self._image: Any = None
         self._keep = keep
         self._unsubscribe: Callable[[], None] | None = subscribe(self._on_image)
 
     def advance(self) -> None:
         if self._image is None:
-            self.not_yet("no picture came from the camera")
+            self.not_yet("no picture arrived from the camera")
         else:
             try:
                 self.end(True, self._keep(self._image))
@@ -285,7 +285,7 @@ class PictureJob(PatientJob):
             self.cancel()
 
     def cancel(self) -> None:
-        """Listen no longer."""
+        """Stop listening."""
         unsubscribe, self._unsubscribe = self._unsubscribe, None
         if unsubscribe is not None:
             unsubscribe()

@@ -1,4 +1,4 @@
-"""Carries out a mission: a client of the stack, no part of it."""
+"""Carries out a mission, as a client of the stack."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from foresight_node.parameters import ParameterServer
 TICK_PERIOD_S = 0.1
 REPORT_PERIOD_S = 1.0
 QUIT_LIMIT_S = 3.0
-"""On a signal: less than launch waits before it sends a stronger one."""
+"""After a signal: less than launch waits before it escalates."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +42,24 @@ class Parameters:
 
 
 class MissionNode(Node):
-    """Runs one mission at a time, from its start to its end.
+    """Runs one mission at a time, from start to end.
 
-    No lifecycle node, and not the manager's: a mission that fails is no reason to stop the stack,
-    and nothing in the stack waits for one. When this node dies, the running action goes on to its
-    end, and actuation watches over it as over any other.
+    It is not a lifecycle node and not managed: a failed mission is no reason to stop the stack, and
+    nothing in the stack waits for one. If this node dies, the running action continues to its end
+    under actuation's usual watchdogs.
     """
 
     def __init__(self, **options: object) -> None:
         """
         Raises:
             ParameterError: a parameter is wrong.
-            MissionError: the mission is.
+            MissionError: the mission is wrong.
         """
         super().__init__("mission", automatically_declare_parameters_from_overrides=True, **options)
         self.values: Parameters = ParameterServer(self, Parameters).values
         self._mission = Mission.load(self.values.mission)
         self._run: Run | None = None
-        self._told: Progress | None = None
+        self._reported: Progress | None = None
         self.health = Health(self)
         self._robot = RosRobot(
             self,
@@ -73,13 +73,13 @@ class MissionNode(Node):
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK_PERIOD_S, self._tick, clock=steady)
         self.create_timer(REPORT_PERIOD_S, self._report, clock=steady)
-        self._tell_idle()
+        self._publish_idle()
         if self.values.autostart:
             self._start()
 
     def end(self, spin_once: Callable[[float], None]) -> None:
-        """Cancel what the robot is doing, and wait until it has ended; see `Runnable`."""
-        self._stop("the mission node was ended")
+        """Cancel what the robot is doing and wait for it to end; see `Runnable`."""
+        self._stop("the mission node was shut down")
         give_up_s = time.monotonic() + QUIT_LIMIT_S
         while not self._robot.settled and time.monotonic() < give_up_s:
             spin_once(0.02)
@@ -96,14 +96,14 @@ class MissionNode(Node):
             return _answer(response, False, "the mission is running; stop it first")
         if self._run is not None and state is State.PAUSED:
             self._run.resume()
-            self._tell()
-            return _answer(response, True, "the mission goes on")
+            self._publish_progress()
+            return _answer(response, True, "the mission continues")
         try:
             self._mission = Mission.load(self.values.mission)  # it may have been edited
         except MissionError as error:
             return _answer(response, False, str(error))
         self._start()
-        return _answer(response, True, "begun; the topic mission_status tells how it goes")
+        return _answer(response, True, "started; the topic mission_status reports its progress")
 
     def _on_stop(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._run is None or self._run.over:
@@ -115,43 +115,43 @@ class MissionNode(Node):
         if self._run is None or self._run.state is not State.RUNNING:
             return _answer(response, False, "no mission is running")
         self._run.pause()
-        self._tell()
-        return _answer(response, True, "paused; start goes on with the same step")
+        self._publish_progress()
+        return _answer(response, True, "paused; start restarts the same step")
 
     # --- the run
 
     def _start(self) -> None:
-        self._run = Run(self._mission, self._robot, self._say)
+        self._run = Run(self._mission, self._robot, self._log)
         self.health.solved("mission")
         self.get_logger().info(f"mission '{self._mission.name}' from {self.values.mission}")
-        self._tell()
+        self._publish_progress()
 
     def _stop(self, why: str) -> None:
         if self._run is not None:
             self._run.stop(why)
-            self._tell()
+            self._publish_progress()
 
     def _tick(self) -> None:
         if self._run is not None:
             self._run.tick()
-            self._tell()
+            self._publish_progress()
 
-    # --- what is told
+    # --- reports
 
-    def _say(self, text: str, trouble: bool) -> None:
-        if trouble:  # on lines of their own: rclpy ties a line to one severity
+    def _log(self, text: str, problem: bool) -> None:
+        if problem:  # two lines of code: rclpy ties a line to one severity
             self.health.count("troubles")
             self.get_logger().warning(text)
         else:
             self.get_logger().info(text)
 
-    def _tell(self) -> None:
-        """Publish how far the run is when that has changed."""
+    def _publish_progress(self) -> None:
+        """Publish the progress of the run if it has changed."""
         progress = self._run.progress if self._run is not None else None
-        if progress is None or progress == self._told:
+        if progress is None or progress == self._reported:
             return
-        ended = self._told is None or progress.state is not self._told.state
-        self._told = progress
+        ended = self._reported is None or progress.state is not self._reported.state
+        self._reported = progress
         values = asdict(progress) | {"state": getattr(MissionStatus, progress.state.name)}
         self._publish(MissionStatus(**values))
         if ended and progress.state is State.FAILED:
@@ -161,7 +161,7 @@ class MissionNode(Node):
             about = f": {progress.message}" if progress.message else ""
             self.get_logger().info(f"mission '{progress.mission}' {progress.state.value}{about}")
 
-    def _tell_idle(self) -> None:
+    def _publish_idle(self) -> None:
         mission = self._mission
         self._publish(
             MissionStatus(mission=mission.name, rounds=mission.rounds, steps=len(mission.steps))
@@ -173,10 +173,10 @@ class MissionNode(Node):
 
     def _report(self) -> None:
         self.health.fact("mission", self._mission.name)
-        self.health.fact("state", self._told.state.value if self._told else "idle")
-        if self._told is not None:
+        self.health.fact("state", self._reported.state.value if self._reported else "idle")
+        if self._reported is not None:
             for name in ("round", "step", "skipped", "doing", "message"):
-                self.health.fact(name, getattr(self._told, name))
+                self.health.fact(name, getattr(self._reported, name))
         self.health.publish()
 
 

@@ -27,8 +27,8 @@ class RosRobot:
     def __init__(self, node: Node, patience_s: float, pictures: str, compressed: bool) -> None:
         """
         Args:
-            node: lends its clients and subscriptions.
-            patience_s: how long a job waits for whoever does it, s.
+            node: has the clients and subscriptions.
+            patience_s: how long a job waits for its server, s.
             pictures: folder for pictures.
             compressed: take CompressedImage from '<image>/compressed', not Image from 'image',
                 wherever that is remapped to.
@@ -43,7 +43,7 @@ class RosRobot:
         self._recall = node.create_client(Recall, "recall")
         node.create_subscription(String, "system_state", self._on_state, LATCHED)
 
-    # --- what a mission asks for
+    # --- requests of a mission
 
     def now_s(self) -> float:
         return self._node.get_clock().now().nanoseconds * 1e-9
@@ -64,31 +64,31 @@ class RosRobot:
         return ActionJob(self, self._explore, "explore", goal, time_limit_s)
 
     def remember(self, place: str) -> ServiceJob:
-        # A refusal is one of this moment: the name is a good one, so no observation has come yet.
+        # The name is valid, so a refusal is temporary: no observation has arrived yet.
         return ServiceJob(self, self._remember, "remember", Remember.Request(name=place), True)
 
     def photograph(self, file: str) -> PictureJob:
         return PictureJob(self, self._subscribe, lambda message: self._keep(message, file))
 
-    # --- what the jobs and the node ask
+    # --- for the jobs and the node
 
-    def hindrance(self, name: str, ready: bool) -> str:
-        """Why `name` cannot be asked for now; empty when it can.
+    def why_unavailable(self, name: str, ready: bool) -> str:
+        """Why `name` cannot be requested now; empty if it can.
 
-        The lifecycle manager, where there is one, knows of a death long before its traces in the
-        ROS graph are gone.
+        The lifecycle manager, if there is one, notices a death long before the node disappears from
+        the ROS graph.
         """
         if self._state not in ("", "active"):
             return f"the stack is {self._state}, not active"
-        return "" if ready else f"nobody serves {name}"
+        return "" if ready else f"{name} is not available"
 
     def let_end(self, server: ActionClient, ended: Future) -> None:
-        """`settled` waits for this future, as long as somebody is there to bring it."""
+        """`settled` waits for this future as long as its server is up."""
         self._ending.append((server, ended))
 
     @property
     def settled(self) -> bool:
-        """Whether all that was cancelled has ended."""
+        """Whether everything that was cancelled has ended."""
         self._ending = [
             (server, ended)
             for server, ended in self._ending
@@ -97,7 +97,7 @@ class RosRobot:
         return not self._ending
 
     def destroy(self) -> None:
-        """Give the action clients back; the node has the rest."""
+        """Destroy the action clients; the node destroys the rest."""
         self._navigate.destroy()
         self._explore.destroy()
 
@@ -114,7 +114,7 @@ class RosRobot:
         return lambda: self._node.destroy_subscription(subscription)
 
     def _keep(self, message: Image | CompressedImage, file: str) -> str:
-        return f"kept as {save(_pixels(message), self._pictures, file)}"
+        return f"saved as {save(_pixels(message), self._pictures, file)}"
 
 
 def _pixels(message: Image | CompressedImage) -> Rgb:
