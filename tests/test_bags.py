@@ -1,4 +1,4 @@
-"""Recordings become drives: what comes out is what was put in, at the right frame."""
+"""Importing recordings: every frame gets the data that was recorded at its time."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def odometry(time_s: float, stamp_s: float | None, shift_m: float = 0.0) -> Any:
 
 
 def shade(number: int) -> np.ndarray:
-    """(60, 80, 3) RGB, a colour that tells the number of the picture."""
+    """(60, 80, 3) RGB, a colour that encodes the number of the picture."""
     colour = (number % 200 + 20, 255 - number % 200, 10 * (number % 20))
     return np.full((60, 80, 3), colour, np.uint8)
 
@@ -173,7 +173,7 @@ def drive(
     without_odometry: tuple[float, float] = (1e9, 1e9),
     shift_from_s: float = 1e9,
 ) -> Recording:
-    """Pictures at 10 Hz (number k at k / 10 s), odometry at 50 Hz; a command is to be added.
+    """Pictures at 10 Hz (number k at k / 10 s), odometry at 50 Hz; without commands.
 
     Odometry is received 5 ms after its stamp, a picture 40 ms after.
     """
@@ -190,7 +190,7 @@ def drive(
 
 
 def commanded(recording: Recording, topic: str = "/cmd_vel") -> Recording:
-    """Commands at 20 Hz that say what the drive does."""
+    """Commands at 20 Hz that match the drive."""
     for k in range(round(recording.messages[-1][0] * 20)):
         recording.add(k / 20, topic, twist(LINEAR, ANGULAR))
     return recording
@@ -223,7 +223,7 @@ def sentence(result: Result, code: int = 1) -> str:
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
 @pytest.mark.parametrize("single", [False, True], ids=["folder", "file"])
-def test_a_drive_comes_out_as_it_went_in(
+def test_an_imported_drive_equals_the_recorded_one(
     storage: StoragePlugin,
     single: bool,
     import_bag: Callable[..., Result],
@@ -257,7 +257,7 @@ def test_imported_drives_make_training_windows(
 
 @pytest.mark.parametrize("mode", [CompressionMode.MESSAGE, CompressionMode.FILE])
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_compressed_recordings_are_read(
+def test_reads_compressed_recordings(
     mode: CompressionMode,
     storage: StoragePlugin,
     import_bag: Callable[..., Result],
@@ -280,7 +280,7 @@ def test_compressed_recordings_are_read(
     ],
     ids=["bgr8", "png", "jpeg", "compressed under a plain name", "320x240"],
 )
-def test_pictures_of_every_kind_become_the_models(
+def test_converts_every_image_encoding_to_the_models_image(
     picture: Callable[[np.ndarray, float], Any],
     topic: str,
     tolerance: int,
@@ -294,7 +294,7 @@ def test_pictures_of_every_kind_become_the_models(
         assert np.abs(image.astype(int) - shade(k)).max() <= tolerance
 
 
-def test_grey_pictures_become_grey(
+def test_grey_pictures_stay_grey(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = commanded(drive(picture=lambda rgb, s: raw(rgb, s, "mono8")))
@@ -303,7 +303,7 @@ def test_grey_pictures_become_grey(
     assert np.array_equal(episodes()[0].image[33], np.stack([grey] * 3, 2))
 
 
-def test_calibrated_pictures_become_the_models_pinhole(
+def test_undistorts_calibrated_pictures_to_the_models_pinhole(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     """A camera of 120 degrees sees more than the model of 90: of a bright middle that spans the
@@ -327,7 +327,7 @@ def test_calibrated_pictures_become_the_models_pinhole(
     assert episodes()[0].image[:, :, :10].max() == 0
 
 
-def test_topics_of_any_name_are_taken_by_option(
+def test_options_select_topics_of_any_name(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = drive(image="/cam/colour", odom="/base/wheels")
@@ -343,7 +343,7 @@ def test_topics_of_any_name_are_taken_by_option(
     assert np.flatnonzero(episode.bump).tolist() == [31]  # pressed and released since frame 30
 
 
-def test_a_namespace_is_found_where_it_is_the_only_one(
+def test_finds_default_topics_in_the_only_namespace(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = commanded(drive(image="/r2/image", odom="/r2/odom"), "/r2/cmd_vel")
@@ -354,10 +354,10 @@ def test_a_namespace_is_found_where_it_is_the_only_one(
     assert "several topics could be odom (/r2/odom, /r3/odom); choose one with --odom" in message
 
 
-def test_the_command_is_the_mean_in_force_and_zero_when_silent(
+def test_command_is_the_mean_in_force_and_zero_after_silence(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
-    """By its receiving, corrected by the 5 ms with which this bag's odometry came."""
+    """By its receive time, corrected by the 5 ms lag of this bag's odometry."""
     recording = drive()
     recording.add(1.005, "/cmd_vel", twist(0.4, 0.0))
     recording.add(1.335, "/cmd_vel", twist(0.2, 1.0))  # falls silent; 0.5 s later the driver stops
@@ -373,7 +373,7 @@ def test_the_command_is_the_mean_in_force_and_zero_when_silent(
     np.testing.assert_allclose(command[40:45], [[0.1, 0.0]] * 5, atol=1e-5)
 
 
-def test_the_bump_tells_of_presses_since_the_frame_before(
+def test_bump_includes_presses_since_the_previous_frame(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = commanded(drive())
@@ -383,7 +383,7 @@ def test_the_bump_tells_of_presses_since_the_frame_before(
     assert np.flatnonzero(episodes()[0].bump).tolist() == [21, 22, 51]
 
 
-def test_without_stamps_the_time_of_receiving_counts(
+def test_uses_the_receive_time_of_messages_without_stamps(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = Recording()
@@ -398,10 +398,10 @@ def test_without_stamps_the_time_of_receiving_counts(
     np.testing.assert_allclose(episode.odometry, expected, atol=1e-4)
 
 
-def test_a_clock_of_its_own_keeps_commands_in_step(
+def test_commands_stay_aligned_under_simulated_time(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
-    """Simulated time, at half the speed of the clock that the recorder stamps with."""
+    """Simulated time, at half the speed of the recorder's clock."""
     recording = drive()
     recording.add(1.005, "/cmd_vel", twist(0.4, 0.0))
     slow = [(1000 + 2 * time_s, topic, message) for time_s, topic, message in recording.messages]
@@ -452,7 +452,7 @@ def test_gaps_end_episodes(
         np.testing.assert_allclose(episodes()[0].command[-1], [LINEAR, ANGULAR], atol=1e-5)
 
 
-def test_a_missing_picture_is_stood_in_for_by_its_neighbour_with_its_odometry(
+def test_replaces_a_missing_picture_by_its_neighbour_with_its_odometry(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = commanded(drive(without_pictures=[50]))
@@ -463,10 +463,10 @@ def test_a_missing_picture_is_stood_in_for_by_its_neighbour_with_its_odometry(
     np.testing.assert_allclose(episode.command[47:52], [[LINEAR, ANGULAR]] * 5, atol=1e-5)
 
 
-def test_time_that_jumps_back_starts_another_episode(
+def test_a_jump_back_in_time_starts_another_episode(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
-    """A simulation that was started anew while the recorder went on."""
+    """A simulation that was restarted while the recorder kept running."""
     first, again = drive(7), drive(6)
     recording = Recording(first.messages + [(s + 7.5, t, m) for s, t, m in again.messages])
     for k in range(270):
@@ -479,7 +479,7 @@ def test_time_that_jumps_back_starts_another_episode(
     np.testing.assert_allclose(episodes()[1].command[5:], [[LINEAR, ANGULAR]] * 55, atol=1e-5)
 
 
-def test_of_a_fast_camera_the_nearest_pictures_are_taken_and_no_others_decoded(
+def test_decodes_only_the_nearest_pictures_of_a_fast_camera(
     homebot: Path,
 ) -> None:
     saved: list[Episode] = []
@@ -498,7 +498,7 @@ def test_of_a_fast_camera_the_nearest_pictures_are_taken_and_no_others_decoded(
     assert decoded == list(range(0, 178, 3))
 
 
-def test_a_slow_camera_of_7_hz_still_gives_10_frames_a_second(homebot: Path) -> None:
+def test_a_camera_of_7_hz_gives_10_frames_a_second(homebot: Path) -> None:
     saved: list[Episode] = []
     resampler = Resampler(RobotProfile.load(homebot), saved.append, Tally())
     for k in range(70):
@@ -511,7 +511,7 @@ def test_a_slow_camera_of_7_hz_still_gives_10_frames_a_second(homebot: Path) -> 
     assert len(shown) == 99
 
 
-def test_odometry_that_comes_after_its_picture_is_waited_for_at_a_cut(homebot: Path) -> None:
+def test_waits_at_a_cut_for_odometry_that_comes_after_its_picture(homebot: Path) -> None:
     saved: list[Episode] = []
     resampler = Resampler(RobotProfile.load(homebot), saved.append, Tally())
     for k in range(1100):
@@ -524,13 +524,13 @@ def test_odometry_that_comes_after_its_picture_is_waited_for_at_a_cut(homebot: P
 
 
 @pytest.mark.parametrize("storage", [StoragePlugin.MCAP, StoragePlugin.SQLITE3])
-def test_of_a_truncated_recording_the_beginning_is_kept(
+def test_keeps_the_beginning_of_a_truncated_recording(
     storage: StoragePlugin,
     import_bag: Callable[..., Result],
     episodes: Callable[[], list[Episode]],
     tmp_path: Path,
 ) -> None:
-    """Power was cut: no end, no index, no metadata.yaml."""
+    """After a power cut: no end, no index, no metadata.yaml."""
     bag = commanded(drive(40)).write(tmp_path / "kitchen", storage)
     (bag / "metadata.yaml").unlink()
     (file,) = bag.iterdir()
@@ -545,7 +545,7 @@ def test_of_a_truncated_recording_the_beginning_is_kept(
         shutil.rmtree(tmp_path / "data")
 
 
-def test_a_whole_recording_without_metadata_is_read_in_the_order_of_its_files(
+def test_reads_a_recording_without_metadata_in_file_order(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     whole = commanded(drive(12))
@@ -560,7 +560,7 @@ def test_a_whole_recording_without_metadata_is_read_in_the_order_of_its_files(
 
 
 @pytest.mark.parametrize("name", ["noise.mcap", "noise.db3", "noise.bag", "folder"])
-def test_what_is_no_recording_is_one_sentence(
+def test_reports_what_is_not_a_recording_in_one_sentence(
     name: str, import_bag: Callable[..., Result], tmp_path: Path
 ) -> None:
     path = tmp_path / name
@@ -570,7 +570,7 @@ def test_what_is_no_recording_is_one_sentence(
     assert "metadata.yaml" in message
 
 
-def test_a_missing_topic_lists_those_of_the_right_type(
+def test_suggests_topics_of_the_right_type_for_a_missing_one(
     import_bag: Callable[..., Result], tmp_path: Path
 ) -> None:
     recording = commanded(drive(odom="/wheels"))
@@ -582,7 +582,7 @@ def test_a_missing_topic_lists_those_of_the_right_type(
     assert "there is no topic cmd_vel; record a geometry_msgs/msg/Twist or" in message
 
 
-def test_a_topic_of_another_type_is_refused(
+def test_refuses_a_topic_of_another_type(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = commanded(drive())
@@ -594,7 +594,7 @@ def test_a_topic_of_another_type_is_refused(
     assert len(episodes()) == 1
 
 
-def test_topics_without_messages_are_one_sentence(
+def test_reports_topics_without_messages_in_one_sentence(
     import_bag: Callable[..., Result], tmp_path: Path
 ) -> None:
     topics = [
@@ -610,7 +610,7 @@ def test_topics_without_messages_are_one_sentence(
     )
 
 
-def test_pictures_of_an_absurd_size_are_refused_not_allocated(
+def test_refuses_pictures_of_an_absurd_size_before_allocating(
     import_bag: Callable[..., Result], tmp_path: Path
 ) -> None:
     def picture(_: np.ndarray, stamp_s: float) -> Any:
@@ -624,7 +624,7 @@ def test_pictures_of_an_absurd_size_are_refused_not_allocated(
     assert "gave no episode" in message
 
 
-def test_one_broken_picture_is_counted_and_stood_in_for(
+def test_counts_and_replaces_a_broken_picture(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     def picture(rgb: np.ndarray, stamp_s: float) -> Any:
@@ -640,7 +640,7 @@ def test_one_broken_picture_is_counted_and_stood_in_for(
     assert [number(i) for i in episodes()[0].image[19:22]] == [19, 19, 21]
 
 
-def test_messages_that_make_no_sense_are_counted(
+def test_counts_nonsensical_messages(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     recording = commanded(drive())
@@ -653,7 +653,7 @@ def test_messages_that_make_no_sense_are_counted(
     assert np.isfinite(episodes()[0].odometry).all() and np.isfinite(episodes()[0].command).all()
 
 
-def test_cameras_without_a_common_clock_are_told_of(
+def test_reports_cameras_and_odometry_without_a_common_clock(
     import_bag: Callable[..., Result], tmp_path: Path
 ) -> None:
     recording = drive(picture=lambda rgb, s: raw(rgb, s + 5000))
@@ -662,7 +662,7 @@ def test_cameras_without_a_common_clock_are_told_of(
     assert "check that camera and odometry share a clock" in message
 
 
-def test_a_second_import_duplicates_nothing_and_completes_an_interrupted_one(
+def test_a_second_import_completes_the_first_without_duplicates(
     import_bag: Callable[..., Result],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -689,7 +689,7 @@ def test_a_second_import_duplicates_nothing_and_completes_an_interrupted_one(
     assert import_bag(bag).exit_code == 0
 
 
-def test_several_bags_go_on_past_one_in_trouble(
+def test_imports_the_other_bags_when_one_is_damaged(
     import_bag: Callable[..., Result], episodes: Callable[[], list[Episode]], tmp_path: Path
 ) -> None:
     good = [commanded(drive()).write(tmp_path / name) for name in ("a", "b")]
@@ -711,12 +711,12 @@ def test_bad_usage_ends_with_2(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, ["import-bag", *arguments]).exit_code == 2
 
 
-def test_the_command_explains_itself() -> None:
+def test_help_shows_the_options() -> None:
     result = CliRunner().invoke(app, ["import-bag", "--help"])
     assert result.exit_code == 0 and "--cmd-vel" in result.output
 
 
-def test_a_wrong_profile_is_one_sentence(tmp_path: Path) -> None:
+def test_reports_a_wrong_profile_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "a.mcap").touch()
     arguments = ["import-bag", "a.mcap", "--out", "x", "--robot", "none.yaml"]
     arguments[1] = str(tmp_path / "a.mcap")

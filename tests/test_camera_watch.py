@@ -1,4 +1,4 @@
-"""A camera that hangs or is covered is found out, whatever its stamps say."""
+"""Detecting a frozen or covered camera, whatever its stamps say."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def picture(seed: int) -> np.ndarray:
 
 
 def look(watch: CameraWatch, rgb: np.ndarray, stamp_s: float, speeds: tuple[float, float]) -> bool:
-    """Whether the picture is taken."""
+    """Whether the picture is accepted."""
     try:
         watch.check(rgb, stamp_s, *speeds, LIMIT_S)
     except ImageError:
@@ -26,13 +26,13 @@ def look(watch: CameraWatch, rgb: np.ndarray, stamp_s: float, speeds: tuple[floa
 
 
 @pytest.mark.parametrize("speeds", [MOVING, TURNING])
-def test_a_picture_that_stays_while_the_robot_moves_is_refused(speeds: tuple[float, float]) -> None:
+def test_refuses_a_frozen_picture_while_the_robot_moves(speeds: tuple[float, float]) -> None:
     watch = CameraWatch()
-    taken = [look(watch, picture(0), 0.1 * k, speeds) for k in range(10)]
-    assert taken == [True] * 6 + [False] * 4
+    accepted = [look(watch, picture(0), 0.1 * k, speeds) for k in range(10)]
+    assert accepted == [True] * 6 + [False] * 4
 
 
-def test_it_stays_refused_at_rest_until_another_one_comes() -> None:
+def test_refuses_a_frozen_picture_at_rest_until_it_changes() -> None:
     watch = CameraWatch()
     watch.check(picture(0), 0.0, *MOVING, LIMIT_S)
     with pytest.raises(ImageError, match="has not changed for 0.6 s"):
@@ -42,14 +42,14 @@ def test_it_stays_refused_at_rest_until_another_one_comes() -> None:
     assert look(watch, picture(1), 9.0, RESTING)
 
 
-def test_a_robot_that_stood_before_the_same_has_its_time_from_when_it_sets_off() -> None:
+def test_time_limit_starts_when_the_robot_moves() -> None:
     watch = CameraWatch()
     assert all(look(watch, picture(0), float(k), RESTING) for k in range(10))
     assert look(watch, picture(0), 9.4, MOVING)
     assert not look(watch, picture(0), 9.6, MOVING)
 
 
-def test_pictures_that_differ_by_a_bit_are_none_that_stay() -> None:
+def test_pictures_that_differ_by_one_bit_are_not_frozen() -> None:
     watch, rgb = CameraWatch(), picture(0)
     for k in range(20):
         other = rgb.copy()
@@ -57,7 +57,7 @@ def test_pictures_that_differ_by_a_bit_are_none_that_stay() -> None:
         assert look(watch, other, 0.1 * k, MOVING)
 
 
-def test_black_is_refused_and_dusk_is_not() -> None:
+def test_refuses_black_but_accepts_dusk() -> None:
     watch = CameraWatch()
     with pytest.raises(ImageError, match="image is black .* 15 of 255"):
         watch.check(np.full((24, 32, 3), 15, np.uint8), 0.0, *MOVING, LIMIT_S)

@@ -120,7 +120,7 @@ def _texts(sample: bytes) -> st.SearchStrategy[bytes]:
 BOMB = b"a0: &a0 [x, x, x, x, x, x, x, x, x]\n" + b"".join(
     b"a%d: &a%d [%s]\n" % (k, k, b", ".join([b"*a%d" % (k - 1)] * 9)) for k in range(1, 12)
 )
-"""Some kilobytes that unfold to thousands of millions of values, if one writes them out."""
+"""Some kilobytes that expand to billions of values."""
 
 
 def _bombard(
@@ -128,7 +128,7 @@ def _bombard(
     read: Callable[[Any], object],
     errors: type[Exception] | tuple[type[Exception], ...],
 ) -> None:
-    """`read` may succeed, or say what is wrong in a sentence; it must not grow."""
+    """`read` may succeed, or raise its error in one sentence; memory must not grow."""
 
     def take(damaged: Any) -> None:
         try:
@@ -151,26 +151,26 @@ def _written(file: Path, load: Callable[[Path], object]) -> Callable[[bytes], ob
     return read
 
 
-def test_a_robot_profile(homebot: Path, tmp_path: Path) -> None:
+def test_fuzzes_robot_profiles(homebot: Path, tmp_path: Path) -> None:
     read = _written(tmp_path / "robot.yaml", RobotProfile.load)
     _bombard(_texts(homebot.read_bytes()), read, ProfileError)
 
 
-def test_a_mission(tmp_path: Path) -> None:
+def test_fuzzes_missions(tmp_path: Path) -> None:
     file = tmp_path / "mission.yaml"
     file.write_text(MISSION)
     Mission.load(file)
     _bombard(_texts(MISSION.encode()), _written(file, Mission.load), MissionError)
 
 
-def test_a_bundles_manifest(passthrough: Path, tmp_path: Path) -> None:
+def test_fuzzes_manifests(passthrough: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(passthrough, tmp_path / "bundle")
     file = folder / "manifest.yaml"
     read = _written(file, lambda _: bundle.load(folder))
     _bombard(_texts(file.read_bytes()), read, BundleError)
 
 
-def test_a_bundles_graph_whose_digest_is_right(passthrough: Path, tmp_path: Path) -> None:
+def test_fuzzes_graphs_with_matching_digests(passthrough: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(passthrough, tmp_path / "bundle")
     file, manifest = folder / "relation.onnx", folder / "manifest.yaml"
     text, data = manifest.read_text(), file.read_bytes()
@@ -184,7 +184,7 @@ def test_a_bundles_graph_whose_digest_is_right(passthrough: Path, tmp_path: Path
     _bombard(_CUTS.map(lambda cuts: _cut(data, cuts)), _written(file, load), BundleError)
 
 
-def test_a_recorded_episode(tmp_path: Path) -> None:
+def test_fuzzes_episodes(tmp_path: Path) -> None:
     file = tmp_path / "0.h5"
     save_episode(file, circle(0), "homebot", "a test")
     data = file.read_bytes()
@@ -195,7 +195,7 @@ def test_a_recorded_episode(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", (".mcap", ".db3"))
-def test_a_bag(suffix: str, homebot: Path, tmp_path: Path) -> None:
+def test_fuzzes_bags(suffix: str, homebot: Path, tmp_path: Path) -> None:
     kind = StoragePlugin.MCAP if suffix == ".mcap" else StoragePlugin.SQLITE3
     folder = commanded(drive(1.0)).write(tmp_path / "recording", storage=kind)
     sample = next(folder.glob(f"*{suffix}"))
@@ -212,7 +212,7 @@ def test_a_bag(suffix: str, homebot: Path, tmp_path: Path) -> None:
     _bombard(damaged, _written(file, load), DatasetError)
 
 
-def test_a_memory_of_places(tmp_path: Path) -> None:
+def test_fuzzes_memory_files(tmp_path: Path) -> None:
     sample = tmp_path / "sample.db"
     places = opened(sample)
     corridor(places, 4)
@@ -233,6 +233,6 @@ def test_a_memory_of_places(tmp_path: Path) -> None:
     _bombard(damaged, _written(file, load), PlacesError)
 
 
-def test_launch_arguments() -> None:
+def test_fuzzes_launch_arguments() -> None:
     texts = st.text(max_size=30) | st.sampled_from((":=", "a:=", ":=b", "a:=b:=c", "x" * 5_000))
     _bombard(st.lists(texts, max_size=4), parse_arguments, UsageError)

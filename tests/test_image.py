@@ -1,4 +1,4 @@
-"""Images from cameras: what is decoded, what is refused and how."""
+"""Images from cameras: decoding, rectification, refusals."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_grey_gives_three_equal_channels() -> None:
 
 
 @pytest.mark.parametrize("wrap", [bytes, lambda b: array.array("B", b), bytearray, memoryview])
-def test_any_byte_buffer_is_taken(wrap) -> None:
+def test_accepts_any_byte_buffer(wrap) -> None:
     rgb = scene()
     decoded = image.decode(wrap(rgb.tobytes()), 64, 48, 192, "rgb8")
     np.testing.assert_array_equal(decoded, rgb)
@@ -84,7 +84,7 @@ def test_rgb8_is_not_copied() -> None:
         ("yuyv", (0, 2), (1, 3)),
     ],
 )
-def test_yuv422(encoding: str, luma: tuple[int, int], chroma: tuple[int, int]) -> None:
+def test_decodes_yuv422(encoding: str, luma: tuple[int, int], chroma: tuple[int, int]) -> None:
     # A uniform orange, by the equations of BT.601 (limited range).
     r, g, b = 200.0, 120.0, 40.0
     y = 16 + (65.738 * r + 129.057 * g + 25.064 * b) / 256
@@ -99,7 +99,7 @@ def test_yuv422(encoding: str, luma: tuple[int, int], chroma: tuple[int, int]) -
 
 
 @pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
-def test_bayer(pattern: str) -> None:
+def test_decodes_bayer(pattern: str) -> None:
     colour = {"r": 210, "g": 120, "b": 30}
     tile = np.array([colour[c] for c in pattern], np.uint8).reshape(2, 2)
     mosaic = np.tile(tile, (8, 8))
@@ -123,7 +123,7 @@ def test_bayer(pattern: str) -> None:
         (30, 5, 3, 10, "yuyv", "even"),
     ],
 )
-def test_refused_raw_images(
+def test_refuses_invalid_raw_images(
     size: int, width: int, height: int, step: int, encoding: str, says: str
 ) -> None:
     with pytest.raises(ImageError) as error:
@@ -157,7 +157,7 @@ def test_decode_gives_an_image_or_an_image_error(
     encoding=st.sampled_from(image.ENCODINGS),
     fill=st.integers(0, 255),
 )
-def test_decode_takes_every_consistent_message(
+def test_decode_accepts_every_consistent_message(
     width: int, height: int, padding: int, encoding: str, fill: int
 ) -> None:
     step = width * 4 + padding
@@ -182,14 +182,14 @@ def test_png_is_exact_and_jpeg_is_close() -> None:
     assert np.abs(jpeg.astype(int) - rgb).mean() < 4
 
 
-def test_a_padded_jpeg_is_taken() -> None:
+def test_accepts_a_padded_jpeg() -> None:
     jpeg = compressed(".jpg", scene()) + bytes(40)
     assert image.decode_compressed(array.array("B", jpeg)).shape == (48, 64, 3)
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg"])
 @pytest.mark.parametrize("keep", [0.02, 0.3, 0.9])
-def test_truncated_files_are_refused(extension: str, keep: float) -> None:
+def test_refuses_truncated_files(extension: str, keep: float) -> None:
     whole = compressed(extension, scene())
     with pytest.raises(ImageError) as error:
         image.decode_compressed(whole[: max(9, int(len(whole) * keep))])
@@ -197,14 +197,14 @@ def test_truncated_files_are_refused(extension: str, keep: float) -> None:
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a" + bytes(20), b"<html>not here</html>"])
-def test_other_formats_are_refused(data: bytes) -> None:
+def test_refuses_other_formats(data: bytes) -> None:
     with pytest.raises(ImageError) as error:
         image.decode_compressed(data)
     assert "JPEG or PNG" in one_sentence(error)
 
 
 @pytest.mark.parametrize("extension", [".png", ".jpg"])
-def test_a_huge_declared_size_is_refused_before_decoding(
+def test_refuses_a_huge_declared_size_before_decoding(
     extension: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = bytearray(compressed(extension, scene()))
@@ -223,7 +223,7 @@ def test_a_huge_declared_size_is_refused_before_decoding(
     assert "60000x60000" in one_sentence(error)
 
 
-def test_a_corrupt_png_is_refused() -> None:
+def test_refuses_a_corrupt_png() -> None:
     data = bytearray(compressed(".png", scene()))
     data[40:-20] = bytes(len(data) - 60)
     with pytest.raises(ImageError) as error:
@@ -237,7 +237,7 @@ def test_a_corrupt_png_is_refused() -> None:
     rest=st.binary(max_size=200),
     end=st.sampled_from([b"", b"\xff\xd9", b"IEND\xaeB`\x82"]),
 )
-def test_decode_compressed_never_fails_otherwise(start: bytes, rest: bytes, end: bytes) -> None:
+def test_decode_compressed_raises_only_image_errors(start: bytes, rest: bytes, end: bytes) -> None:
     try:
         decoded = image.decode_compressed(start + rest + end)
     except ImageError:
@@ -248,7 +248,7 @@ def test_decode_compressed_never_fails_otherwise(start: bytes, rest: bytes, end:
 # --- goals
 
 
-def test_a_goal_from_the_robots_camera_is_taken() -> None:
+def test_accepts_a_goal_from_the_robots_camera() -> None:
     image.check_goal(scene(), Spec())
     image.check_goal(scene(320, 240), Spec())
 
@@ -263,7 +263,7 @@ def test_a_goal_from_the_robots_camera_is_taken() -> None:
         (scene(240, 320), "240x320"),
     ],
 )
-def test_refused_goals(rgb: np.ndarray, says: str) -> None:
+def test_refuses_unusable_goals(rgb: np.ndarray, says: str) -> None:
     with pytest.raises(ImageError) as error:
         image.check_goal(rgb, Spec())
     assert says in one_sentence(error)
@@ -292,7 +292,7 @@ def test_to_model_refuses_to_distort() -> None:
     assert "320x180" in one_sentence(error)
 
 
-def test_the_models_own_camera_passes_untouched() -> None:
+def test_leaves_pictures_of_the_models_own_camera_untouched() -> None:
     spec = Spec()
     rectify = Rectifier(spec, image.pinhole(320, 240, 90.0), [], 320, 240)
     rgb = scene(320, 240)
@@ -323,7 +323,7 @@ def render(k: np.ndarray, d: np.ndarray, width: int, height: int, model: str) ->
         (640, 480, 100.0, [0.01, -0.005, 0.0, 0.0], "equidistant"),
     ],
 )
-def test_another_camera_sees_what_the_models_camera_would(
+def test_rectifies_other_cameras_to_the_models_view(
     width: int, height: int, hfov: float, distortion: list[float], model: str
 ) -> None:
     spec = Spec(hfov_deg=80.0)
@@ -341,7 +341,7 @@ def test_another_camera_sees_what_the_models_camera_would(
     assert np.abs(unrectified.astype(int) - wanted)[4:-4, 4:-4].mean() > 8
 
 
-def test_a_scaled_picture_of_the_camera_is_rectified_alike() -> None:
+def test_rectifies_a_scaled_picture_alike() -> None:
     spec = Spec(hfov_deg=80.0)
     k = image.pinhole(320, 240, 100.0)
     rectify = Rectifier(spec, k, [], 320, 240)
@@ -351,7 +351,7 @@ def test_a_scaled_picture_of_the_camera_is_rectified_alike() -> None:
     assert np.abs(same).max() <= 4
 
 
-def test_a_picture_of_another_shape_is_refused() -> None:
+def test_refuses_a_picture_of_another_shape() -> None:
     rectify = Rectifier(Spec(), image.pinhole(320, 240, 90.0), [], 320, 240)
     with pytest.raises(ImageError) as error:
         rectify(scene(320, 200))
@@ -370,7 +370,9 @@ def test_a_picture_of_another_shape_is_refused() -> None:
         (image.pinhole(320, 240, 30.0), [], "plumb_bob", "wider lens"),
     ],
 )
-def test_refused_cameras(k: np.ndarray, d: list[float], model: str, says: str) -> None:
+def test_refuses_unusable_calibrations(
+    k: np.ndarray, d: list[float], model: str, says: str
+) -> None:
     with pytest.raises(ImageError) as error:
         Rectifier(Spec(), k, d, 320, 240, model)
     assert says in one_sentence(error)

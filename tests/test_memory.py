@@ -1,4 +1,4 @@
-"""What the memory of places promises its user: places, names, edges, routes, another encoder."""
+"""The memory of places: places, names, edges, routes, change of encoder."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def places(tmp_path: Path) -> Iterator[Places]:
 # ----- places -----------------------------------------------------------------------------------
 
 
-def test_a_place_is_found_by_its_latent_and_shows_what_was_seen(places: Places) -> None:
+def test_finds_a_place_by_its_latent_and_returns_its_picture(places: Places) -> None:
     ids = corridor(places, 20)
     found, distances = places.nearest(latent(7), 3)
     assert found[0] == ids[7] and distances[0] < 0.01
@@ -38,7 +38,7 @@ def test_a_place_is_found_by_its_latent_and_shows_what_was_seen(places: Places) 
     assert np.allclose(places.latents([ids[7]])[0], latent(7), atol=2e-3)
 
 
-def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+def test_keeps_everything_over_a_restart(tmp_path: Path) -> None:
     with opened(tmp_path / "places.db") as memory:
         ids = corridor(memory, 10)
         memory.name("Küche 🍳", ids[4])
@@ -53,7 +53,7 @@ def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
         assert np.abs(memory.picture(ids[4]).astype(int) - 4).max() <= 2
 
 
-def test_each_start_is_a_session_of_odometry_of_its_own(tmp_path: Path) -> None:
+def test_each_start_is_a_new_odometry_session(tmp_path: Path) -> None:
     sessions = []
     for _ in range(3):
         with opened(tmp_path / "places.db") as memory:
@@ -62,7 +62,7 @@ def test_each_start_is_a_session_of_odometry_of_its_own(tmp_path: Path) -> None:
     assert len(set(sessions)) == 3
 
 
-def test_a_number_is_never_used_again(tmp_path: Path) -> None:
+def test_never_reuses_a_place_number(tmp_path: Path) -> None:
     with opened(tmp_path / "places.db") as memory:
         first = memory.add(latent(0), picture(), (0, 0, 0))
         memory.remove(first)
@@ -76,7 +76,7 @@ def test_a_number_is_never_used_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "bad", [latent(0)[:-1], latent(0)[None], np.full(SIZE, np.nan), np.full(SIZE, 1e9)]
 )
-def test_a_latent_that_cannot_be_is_refused(places: Places, bad: np.ndarray) -> None:
+def test_refuses_an_invalid_latent(places: Places, bad: np.ndarray) -> None:
     with pytest.raises(PlacesError, match="latent"):
         places.add(bad, picture(), (0, 0, 0))
     with pytest.raises(PlacesError, match="latent"):
@@ -84,7 +84,7 @@ def test_a_latent_that_cannot_be_is_refused(places: Places, bad: np.ndarray) -> 
     assert len(places) == 0
 
 
-def test_pictures_and_poses_that_cannot_be_are_refused(places: Places) -> None:
+def test_refuses_invalid_pictures_and_poses(places: Places) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
     for image in (noise, picture().astype(float), picture()[..., 0]):
         with pytest.raises(PlacesError, match="picture"):
@@ -94,7 +94,7 @@ def test_pictures_and_poses_that_cannot_be_are_refused(places: Places) -> None:
             places.add(latent(0), picture(), pose)
 
 
-def test_what_is_not_known_is_said(places: Places) -> None:
+def test_reports_unknown_places_and_edges(places: Places) -> None:
     place = places.add(latent(0), picture(), (0, 0, 0))
     for ask in (places.place, places.picture, places.remove, places.edges_from, places.costs_to):
         with pytest.raises(PlacesError, match="place 77 is not known"):
@@ -105,12 +105,12 @@ def test_what_is_not_known_is_said(places: Places) -> None:
         places.tried(place, place, True)
 
 
-def test_an_empty_memory_answers(places: Places) -> None:
+def test_an_empty_memory_answers_queries(places: Places) -> None:
     ids, distances = places.nearest(latent(0), 5)
     assert len(ids) == len(distances) == len(places.stale()) == len(places.ids) == 0
 
 
-def test_a_large_index_is_exact_until_it_stands_and_takes_changes_meanwhile() -> None:
+def test_a_large_index_is_exact_and_takes_changes_while_it_is_built() -> None:
     rng = np.random.default_rng(0)
     latents = rng.normal(size=(6000, SIZE)).astype(np.float16)
     index = LatentIndex(np.arange(6000, dtype=np.uint32), latents)
@@ -134,7 +134,7 @@ raise SystemExit(7)
 """
 
 
-def test_a_process_ends_as_it_should_while_an_index_is_built() -> None:
+def test_a_process_exits_cleanly_while_an_index_is_built() -> None:
     ran = subprocess.run([sys.executable, "-c", UNCLOSED], capture_output=True, timeout=10)
     assert (ran.returncode, ran.stderr) == (7, b"")
 
@@ -143,14 +143,14 @@ def test_a_process_ends_as_it_should_while_an_index_is_built() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "  ", "x" * 65, "two\nlines", "\0", "\ud800"])
-def test_a_name_that_cannot_be_is_refused(places: Places, name: str) -> None:
+def test_refuses_an_invalid_name(places: Places, name: str) -> None:
     place = places.add(latent(0), picture(), (0, 0, 0))
     with pytest.raises(PlacesError, match="name"):
         places.name(name, place)
     assert not places.names
 
 
-def test_a_name_means_one_place_however_it_is_written(places: Places) -> None:
+def test_a_name_means_one_place_in_every_unicode_form(places: Places) -> None:
     first, second = corridor(places, 2)
     places.name("café", first)
     places.name(" cafe\u0301 ", second)
@@ -164,7 +164,7 @@ def test_a_name_means_one_place_however_it_is_written(places: Places) -> None:
 # ----- edges and routes --------------------------------------------------------------------------
 
 
-def test_a_route_takes_the_cheaper_way_and_none_where_there_is_no_way(places: Places) -> None:
+def test_a_route_takes_the_cheaper_path_and_is_none_without_one(places: Places) -> None:
     a, b, c, lonely = (places.add(latent(k), picture(), (k, 0, 0)) for k in range(4))
     places.connect(a, b, 2.0, (1, 0, 0), traversed=True)
     places.connect(b, c, 2.0, (1, 0, 0), traversed=True)
@@ -177,7 +177,7 @@ def test_a_route_takes_the_cheaper_way_and_none_where_there_is_no_way(places: Pl
     assert at_goal and at_goal.places == [c] and at_goal.expected_s == 0
 
 
-def test_a_way_that_failed_is_avoided_and_some_day_tried_again(places: Places) -> None:
+def test_avoids_an_edge_that_failed_and_later_tries_it_again(places: Places) -> None:
     ids = corridor(places, 3)
     places.connect(ids[0], ids[2], 6.0, (2, 0, 0), traversed=True, now=NOW)
 
@@ -193,7 +193,7 @@ def test_a_way_that_failed_is_avoided_and_some_day_tried_again(places: Places) -
     assert route(NOW + 24 * HOUR) == ids
 
 
-def test_a_way_that_only_fails_is_still_a_way(places: Places) -> None:
+def test_an_edge_that_only_fails_stays_passable(places: Places) -> None:
     ids = corridor(places, 3)
     for _ in range(20):
         places.tried(ids[0], ids[1], False, now=NOW)
@@ -201,7 +201,7 @@ def test_a_way_that_only_fails_is_still_a_way(places: Places) -> None:
     assert route and route.places == ids
 
 
-def test_a_route_from_where_the_robot_may_be_starts_where_it_likeliest_is(places: Places) -> None:
+def test_a_route_from_a_belief_starts_at_the_likeliest_place(places: Places) -> None:
     ids = corridor(places, 5)
     lonely = places.add(latent(50), picture(), (0, 0, 0))
     route = places.route({ids[0]: 0.2, ids[2]: 0.5, lonely: 0.3}, ids[4], NOW)
@@ -210,7 +210,7 @@ def test_a_route_from_where_the_robot_may_be_starts_where_it_likeliest_is(places
     assert route.expected_s == pytest.approx((0.2 * far.expected_s + 0.5 * near.expected_s) / 0.7)
 
 
-def test_costs_to_a_goal_are_those_of_the_routes(places: Places) -> None:
+def test_costs_to_a_goal_equal_those_of_the_routes(places: Places) -> None:
     ids = corridor(places, 6)
     field = places.costs_to(ids[5], NOW)
     assert np.all(np.diff(field.costs[np.argsort(field.ids)]) < 0)
@@ -218,7 +218,7 @@ def test_costs_to_a_goal_are_those_of_the_routes(places: Places) -> None:
     assert [field.following(place) for place in ids] == [*ids[1:], None]
 
 
-def test_costs_that_were_asked_for_stay_those_of_that_moment(places: Places) -> None:
+def test_costs_to_a_goal_are_a_snapshot(places: Places) -> None:
     ids = corridor(places, 6)
     field = places.costs_to(ids[5], NOW)
     before = field.cost(ids[0])
@@ -231,14 +231,14 @@ def test_costs_that_were_asked_for_stay_those_of_that_moment(places: Places) -> 
     assert after and after.places == ids[3:] and later and later.places == [new, ids[5]]
 
 
-def test_a_driven_way_is_not_replaced_by_an_inferred_one(places: Places) -> None:
+def test_an_inferred_edge_never_replaces_a_driven_one(places: Places) -> None:
     a, b = corridor(places, 2)
     places.connect(a, b, 50.0, (5, 0, 0), traversed=False)
     edge = places.edge(a, b)
     assert edge and edge.traversed and edge.seconds == 2.0 and edge.displacement == (1, 0, 0)
 
 
-def test_an_inferred_way_that_was_driven_takes_its_true_time(places: Places) -> None:
+def test_an_inferred_edge_takes_its_true_time_once_driven(places: Places) -> None:
     a, b = (places.add(latent(k), picture(), (k, 0, 0)) for k in range(2))
     places.connect(a, b, 50.0, (1, 0, 0), traversed=False, now=NOW)
     places.tried(a, b, True, 3.0, NOW)
@@ -249,7 +249,7 @@ def test_an_inferred_way_that_was_driven_takes_its_true_time(places: Places) -> 
     assert edge and edge.seconds == pytest.approx(4.0)
 
 
-def test_ways_that_cannot_be_are_refused(places: Places) -> None:
+def test_refuses_invalid_edges(places: Places) -> None:
     a, b = corridor(places, 2)
     for seconds in (0.0, -1.0, np.nan, np.inf, 1e6):
         with pytest.raises(PlacesError, match="takes more than 0 s"):
@@ -258,15 +258,15 @@ def test_ways_that_cannot_be_are_refused(places: Places) -> None:
         places.connect(a, a, 1.0, (0, 0, 0), traversed=True)
 
 
-def test_a_failure_is_a_third_of_one_after_the_time_constant() -> None:
+def test_a_failure_fades_to_a_third_within_its_time_constant() -> None:
     assert costs.faded(1.0, NOW, NOW + costs.FADE_S) == pytest.approx(np.exp(-1))
     assert costs.faded(1.0, NOW, NOW - 50) == 1.0, "a clock that was set back adds nothing"
 
 
-# ----- another encoder --------------------------------------------------------------------------
+# ----- changing the encoder ---------------------------------------------------------------------
 
 
-def test_places_of_an_older_encoder_are_embedded_anew_from_their_pictures(tmp_path: Path) -> None:
+def test_re_embeds_places_of_an_older_encoder_from_their_pictures(tmp_path: Path) -> None:
     with opened(tmp_path / "places.db") as memory:
         ids = corridor(memory, 10)
         memory.name("here", ids[5])
@@ -286,7 +286,7 @@ def test_places_of_an_older_encoder_are_embedded_anew_from_their_pictures(tmp_pa
         assert memory.place(ids[0]).encoder == "newer"
 
 
-def test_an_encoder_that_gives_something_else_is_refused(tmp_path: Path) -> None:
+def test_refuses_an_encoder_with_other_outputs(tmp_path: Path) -> None:
     with opened(tmp_path / "places.db") as memory:
         corridor(memory, 2)
     with opened(tmp_path / "places.db", encoder="newer") as memory:
@@ -302,7 +302,7 @@ def test_an_encoder_that_gives_something_else_is_refused(tmp_path: Path) -> None
 # ----- the command line -------------------------------------------------------------------------
 
 
-def test_the_command_shows_checks_and_exports_while_a_robot_runs(tmp_path: Path) -> None:
+def test_command_shows_checks_and_exports_while_a_robot_runs(tmp_path: Path) -> None:
     path, out = tmp_path / "places.db", tmp_path / "new" / "places.json"
     with opened(path) as memory:
         ids = corridor(memory, 5)
@@ -322,14 +322,14 @@ def test_the_command_shows_checks_and_exports_while_a_robot_runs(tmp_path: Path)
     assert found["edges"][0]["seconds"] == 2.0 and found["places"][0]["encoder"] == ENCODER
 
 
-def test_an_empty_memory_is_shown(tmp_path: Path) -> None:
+def test_command_shows_an_empty_memory(tmp_path: Path) -> None:
     opened(tmp_path / "places.db").close()
     shown = CliRunner().invoke(app, ["memory", "show", str(tmp_path / "places.db")])
     assert shown.exit_code == 0, shown.output
 
 
 @pytest.mark.parametrize("command", ["show", "check", "export"])
-def test_the_command_says_in_one_sentence_what_is_wrong(tmp_path: Path, command: str) -> None:
+def test_command_reports_faults_in_one_sentence(tmp_path: Path, command: str) -> None:
     (tmp_path / "bad.db").write_bytes(b"nothing of the kind")
     out = ["--out", str(tmp_path / "out.json")] if command == "export" else []
     for name, words in (("bad.db", "no file of places"), ("none.db", "no such file")):
@@ -339,7 +339,7 @@ def test_the_command_says_in_one_sentence_what_is_wrong(tmp_path: Path, command:
     assert not (tmp_path / "none.db").exists()
 
 
-def test_the_bench_times_every_size(tmp_path: Path) -> None:
+def test_bench_times_every_size(tmp_path: Path) -> None:
     out = tmp_path / "bench.json"
     sizes = ["--places", "100", "--places", "300"]
     result = CliRunner().invoke(app, ["bench", "--what", "memory", *sizes, "--json", str(out)])

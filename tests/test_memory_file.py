@@ -28,7 +28,7 @@ PROMISED_S = 1.0
 
 
 def content(path: Path) -> list:
-    """All that a file holds, without pictures."""
+    """Everything that a file holds except pictures."""
     found = inspection.read(path)
     return [
         found.places.tolist(),
@@ -54,7 +54,7 @@ def written(tmp_path: Path) -> Path:
 
 
 def write_steadily(path: str, log: str) -> None:
-    """Add places, edges and names until killed; after each, a line of what is done and when."""
+    """Add places, edges and names until killed; print a line with progress and time after each."""
     places = opened(Path(path), capacity=10**6)
     journal = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     last, count, end = None, 0, time.monotonic() + 30
@@ -72,7 +72,7 @@ def write_steadily(path: str, log: str) -> None:
 
 
 def kill_one(path: Path, log: Path, after_s: float) -> Callable[[], int]:
-    """Start a writer. The result kills it, checks what it left, and tells how much that was."""
+    """Start a writer. The result kills it, checks its file, and returns how much was kept."""
     log.unlink(missing_ok=True)
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["foresight.memory", "memories"])
@@ -107,7 +107,7 @@ def check_kept(path: Path, promised: list[dict]) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_a_kill_at_any_moment_costs_no_more_than_the_last_second(tmp_path: Path) -> None:
+def test_a_kill_at_any_moment_loses_at_most_the_last_second(tmp_path: Path) -> None:
     """The same few files are written, killed and opened over and over."""
     draw = random.Random(KILLS)
     kept = 0
@@ -122,7 +122,7 @@ def test_a_kill_at_any_moment_costs_no_more_than_the_last_second(tmp_path: Path)
         inspection.check(path)
 
 
-def test_a_change_is_on_disk_within_a_second_without_asking(tmp_path: Path) -> None:
+def test_a_change_is_on_disk_within_a_second(tmp_path: Path) -> None:
     path = tmp_path / "places.db"
     with opened(path) as memory:
         place = memory.add(latent(0), picture(), (0, 0, 0))
@@ -134,7 +134,7 @@ def test_a_change_is_on_disk_within_a_second_without_asking(tmp_path: Path) -> N
 
 
 def refused(path: Path, match: str = "") -> None:
-    """It is refused in one sentence by whoever opens it, and stays as it is."""
+    """Every way of opening it refuses it in one sentence and leaves it as it is."""
     before = path.read_bytes()
     for use in (opened, inspection.check):
         with pytest.raises(PlacesError, match=match) as failure:
@@ -144,12 +144,12 @@ def refused(path: Path, match: str = "") -> None:
 
 
 @pytest.mark.parametrize("share", [0.0003, 0.01, 0.3, 0.5, 0.9, 0.999])
-def test_a_truncated_file_is_refused(written: Path, share: float) -> None:
+def test_refuses_a_truncated_file(written: Path, share: float) -> None:
     os.truncate(written, int(share * written.stat().st_size))
     refused(written)
 
 
-def test_a_file_with_an_empty_page_is_refused(written: Path) -> None:
+def test_refuses_a_file_with_an_empty_page(written: Path) -> None:
     page = 8192
     whole = written.read_bytes()
     for number in range(0, len(whole) // page, 5):
@@ -158,7 +158,7 @@ def test_a_file_with_an_empty_page_is_refused(written: Path) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_flipped_bits_are_found_or_change_nothing(written: Path, seed: int) -> None:
+def test_flipped_bits_are_detected_or_change_nothing(written: Path, seed: int) -> None:
     draw = random.Random(seed)
     whole, sound = written.read_bytes(), content(written)
     pictures = [bytes_of(written, place) for place in (0, 50, 199)]
@@ -182,7 +182,7 @@ def bytes_of(path: Path, place: int) -> bytes:
         return connection.execute("SELECT jpeg FROM views WHERE id = ?", (place,)).fetchone()[0]
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_refuses_other_files(tmp_path: Path) -> None:
     garbage, other = tmp_path / "garbage", tmp_path / "other.db"
     garbage.write_bytes(random.Random(0).randbytes(100_000))
     refused(garbage, "no file of places")
@@ -202,7 +202,7 @@ def altered(path: Path, *statements: str) -> Path:
     return path
 
 
-def test_a_newer_format_is_refused(written: Path) -> None:
+def test_refuses_a_newer_format(written: Path) -> None:
     refused(altered(written, "PRAGMA user_version = 2"), "update Foresight")
 
 
@@ -223,9 +223,7 @@ def test_a_newer_format_is_refused(written: Path) -> None:
         ("DELETE FROM counters; DELETE FROM encoders", "latent"),
     ],
 )
-def test_a_file_that_says_what_cannot_be_is_refused(
-    written: Path, statement: str, words: str
-) -> None:
+def test_refuses_a_file_with_impossible_contents(written: Path, statement: str, words: str) -> None:
     refused(
         altered(written, *statement.split("; ") if "TRIGGER" not in statement else [statement]),
         words,
@@ -241,7 +239,7 @@ def test_a_file_that_says_what_cannot_be_is_refused(
         ("b", 0, "where it began"),
     ],
 )
-def test_numbers_that_cannot_be_are_refused_whatever_their_checksum(
+def test_refuses_impossible_numbers_whatever_their_checksum(
     written: Path, field: str, value: float, words: str
 ) -> None:
     edge = inspection.read(written).edges[:1]  # from place 0 to place 1
@@ -253,12 +251,12 @@ def test_numbers_that_cannot_be_are_refused_whatever_their_checksum(
     refused(written, words)
 
 
-def test_ways_to_nowhere_are_refused(written: Path) -> None:
+def test_refuses_edges_to_missing_places(written: Path) -> None:
     altered(written, "DELETE FROM places WHERE id = 3", "DELETE FROM views WHERE id = 3")
     refused(written, "place that is not there")
 
 
-def test_a_damaged_file_is_moved_aside_on_request(written: Path) -> None:
+def test_moves_a_damaged_file_aside_on_request(written: Path) -> None:
     os.truncate(written, 50_000)
     bad = written.read_bytes()
     with opened(written, fresh_if_damaged=True) as memory:
@@ -270,13 +268,13 @@ def test_a_damaged_file_is_moved_aside_on_request(written: Path) -> None:
         assert len(memory) == 1, "a sound file is opened as ever"
 
 
-def test_an_empty_file_is_a_new_one(tmp_path: Path) -> None:
+def test_treats_an_empty_file_as_new(tmp_path: Path) -> None:
     (tmp_path / "places.db").touch()
     with opened(tmp_path / "places.db") as memory:
         assert len(memory) == 0
 
 
-def test_a_damaged_picture_costs_that_place_its_new_latent_only(written: Path) -> None:
+def test_a_damaged_picture_only_prevents_re_embedding_its_place(written: Path) -> None:
     altered(written, "UPDATE views SET jpeg = x'ffd8ffd9' WHERE id = 9")
     with pytest.raises(PlacesError, match="picture of place 9 is damaged"):
         inspection.check(written)
@@ -288,10 +286,10 @@ def test_a_damaged_picture_costs_that_place_its_new_latent_only(written: Path) -
         assert memory.place(9).encoder == ENCODER and memory.place(8).encoder == "newer"
 
 
-# ----- others beside it ---------------------------------------------------------------------------
+# ----- several processes --------------------------------------------------------------------------
 
 
-def test_a_second_robot_is_refused_until_the_first_is_done(tmp_path: Path) -> None:
+def test_refuses_a_second_robot_until_the_first_has_closed(tmp_path: Path) -> None:
     path = tmp_path / "places.db"
     with opened(path) as memory:
         memory.add(latent(0), picture(), (0, 0, 0))
@@ -301,7 +299,7 @@ def test_a_second_robot_is_refused_until_the_first_is_done(tmp_path: Path) -> No
     opened(path).close()
 
 
-def test_it_is_read_while_it_is_written(tmp_path: Path) -> None:
+def test_can_be_read_while_it_is_written(tmp_path: Path) -> None:
     path = tmp_path / "places.db"
     with opened(path) as memory:
         seen = []
@@ -347,7 +345,7 @@ assert len(told) == 2 and told[1] is None, told
 """
 
 
-def test_a_full_disk_loses_nothing_and_is_told(tmp_path: Path) -> None:
+def test_a_full_disk_loses_nothing_and_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "places.db"
     ran = subprocess.run(
         [sys.executable, "-c", FULL, str(path)],
@@ -361,7 +359,7 @@ def test_a_full_disk_loses_nothing_and_is_told(tmp_path: Path) -> None:
     inspection.check(path)
 
 
-def test_closing_on_a_full_disk_says_that_changes_are_lost(tmp_path: Path) -> None:
+def test_closing_on_a_full_disk_reports_the_lost_changes(tmp_path: Path) -> None:
     script = FULL.partition("until =")[0] + "memory.close()\n"
     ran = subprocess.run(
         [sys.executable, "-c", script, str(tmp_path / "places.db")],
@@ -373,7 +371,7 @@ def test_closing_on_a_full_disk_says_that_changes_are_lost(tmp_path: Path) -> No
     inspection.check(tmp_path / "places.db")
 
 
-def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+def test_reports_a_folder_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(PlacesError, match="cannot be opened"):
         opened(tmp_path / "file" / "places.db")

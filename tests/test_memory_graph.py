@@ -1,4 +1,4 @@
-"""What merging, forgetting and costs promise, on graphs drawn at random."""
+"""Costs, merging and forgetting, on random graphs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def memory(capacity: int = 5000) -> Iterator[Places]:
 
 
 @given(st.floats(0.1, 1000), COUNTS, st.floats(0, 20), st.booleans(), st.floats(0, 30 * DAY))
-def test_a_way_costs_more_for_each_failure_less_for_each_success_and_never_less_than_its_time(
+def test_failures_raise_and_successes_lower_the_cost_but_never_below_the_time(
     seconds: float, successes: int, failures: float, traversed: bool, later: float
 ) -> None:
     def cost(successes: int, failures: float, at: float) -> float:
@@ -82,15 +82,15 @@ def test_a_way_costs_more_for_each_failure_less_for_each_success_and_never_less_
     assert cost(successes, failures, NOW + 30 * DAY) == pytest.approx(never)
 
 
-def test_the_cost_is_time_and_risk_over_the_chance() -> None:
+def test_cost_is_time_plus_risk_over_success_probability() -> None:
     row = edge(4.0, 5, 1.0)
     chance = float(success_probability(row, NOW)[0])
-    assert 0.4 < chance < 0.6, "one fresh failure makes a good way doubtful"
+    assert 0.4 < chance < 0.6, "one fresh failure makes a good edge doubtful"
     assert costs(row, NOW)[0] == pytest.approx(4.0 / chance + RISK_S * (1 - chance) / chance)
 
 
 @given(POSES, POSES)
-def test_there_and_back_is_nowhere(first: tuple, second: tuple) -> None:
+def test_a_displacement_composed_with_its_inverse_is_zero(first: tuple, second: tuple) -> None:
     there = compose(first, second)
     back = compose(inverse(second), inverse(first))
     assert np.allclose(compose(there, back), 0, atol=1e-6)
@@ -101,7 +101,7 @@ def test_there_and_back_is_nowhere(first: tuple, second: tuple) -> None:
 
 @given(PAIRS, st.integers(0, 8), st.integers(0, 8))
 @settings(deadline=None)
-def test_merging_keeps_ways_names_and_counts(
+def test_merging_keeps_edges_names_and_counts(
     pairs: list[tuple[int, int]], keep: int, gone: int
 ) -> None:
     graph = graph_of(pairs)
@@ -122,7 +122,7 @@ def test_merging_keeps_ways_names_and_counts(
     assert graph.places["visits"][graph.slots[keep]] == 2
 
 
-def test_merging_turns_ways_by_how_the_two_places_lie() -> None:
+def test_merging_transforms_edges_by_the_offset() -> None:
     graph = graph_of([(0, 2), (2, 1), (1, 2)])
     graph.merge(0, 1, (0.0, 0.0, np.pi), NOW)  # 1 looks back from where 0 is
     there, back = graph.edge(0, 2), graph.edge(2, 0)
@@ -131,7 +131,7 @@ def test_merging_turns_ways_by_how_the_two_places_lie() -> None:
     assert abs(back["yaw"]) == pytest.approx(np.pi)
 
 
-def test_the_newer_hint_of_merged_places_is_kept() -> None:
+def test_merging_keeps_the_newer_odometry_hint() -> None:
     graph = graph_of([])
     graph.visit(4, 7, (3.0, 0.0, 0.0), NOW + 5)
     graph.merge(2, 4, (1.0, 0.0, 0.0), NOW + 5)
@@ -144,7 +144,7 @@ def test_the_newer_hint_of_merged_places_is_kept() -> None:
 
 @given(PAIRS, st.lists(st.integers(0, 8), min_size=1, max_size=6, unique=True))
 @settings(deadline=None)
-def test_forgetting_leaves_every_other_place_as_near_as_it_was(
+def test_forgetting_makes_no_other_place_more_expensive_to_reach(
     pairs: list[tuple[int, int]], gone: list[int]
 ) -> None:
     graph = graph_of(pairs)
@@ -161,13 +161,13 @@ def test_forgetting_leaves_every_other_place_as_near_as_it_was(
 
 
 @given(PAIRS)
-def test_cut_vertices_are_those_that_hold_the_graph_together(pairs: list[tuple[int, int]]) -> None:
+def test_removing_a_cut_vertex_disconnects_the_graph(pairs: list[tuple[int, int]]) -> None:
     pairs = [(a, b) for a, b in pairs if a != b]
     wanted = set(networkx.articulation_points(networkx.Graph(pairs)))
     assert cut_vertices(np.array(pairs, int).reshape(-1, 2), 9) == wanted
 
 
-def test_named_places_stay_and_seldom_seen_ones_go_first() -> None:
+def test_keeps_named_places_and_forgets_rarely_seen_ones_first() -> None:
     graph = graph_of([(a, (a + 1) % 9) for a in range(9)])
     for place in (0, 1, 2):
         graph.visit(place, 1, None, NOW + 90 * DAY)
@@ -177,14 +177,14 @@ def test_named_places_stay_and_seldom_seen_ones_go_first() -> None:
     assert chosen[-1] in {0, 1, 2}, "two of them are where the robot was just now"
 
 
-def test_what_holds_the_graph_together_goes_last() -> None:
+def test_forgets_cut_vertices_last() -> None:
     graph = graph_of([(a, a + 1) for a in range(8)])
     for place in (3, 4):
         graph.visit(place, 1, None, NOW + 1)
     assert set(least_valuable(graph, 2, NOW)) == {0, 8}
 
 
-def test_a_home_stays_below_its_capacity_and_keeps_its_routes() -> None:
+def test_stays_within_its_capacity_and_keeps_its_routes() -> None:
     with memory(capacity=30) as places:
         ids = corridor(places, 30)
         places.name("the far end", ids[0])
@@ -200,7 +200,7 @@ def test_a_home_stays_below_its_capacity_and_keeps_its_routes() -> None:
         assert len(places.nearest(latent(59), 100)[0]) == 30
 
 
-def test_where_the_robot_was_since_places_were_ranked_is_not_forgotten() -> None:
+def test_keeps_places_seen_since_the_last_ranking() -> None:
     with memory(capacity=200) as places:
         ids = corridor(places, 200)
         places.add(latent(200), picture(), (0, 0, 0), NOW + 900)  # has them ranked
@@ -211,7 +211,7 @@ def test_where_the_robot_was_since_places_were_ranked_is_not_forgotten() -> None
         assert ids[1] in places and len(places) == 200
 
 
-def test_a_home_full_of_names_takes_no_more() -> None:
+def test_refuses_new_places_when_all_are_named() -> None:
     with memory(capacity=3) as places:
         for name, place in zip("abc", corridor(places, 3), strict=True):
             places.name(name, place)
@@ -222,7 +222,7 @@ def test_a_home_full_of_names_takes_no_more() -> None:
 
 @given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
 @settings(deadline=None, max_examples=30)
-def test_any_series_of_changes_is_on_disk_as_it_is_in_memory(moves: list[int]) -> None:
+def test_disk_equals_memory_after_any_series_of_changes(moves: list[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "places.db"
         with opened(path, capacity=12) as places:
@@ -244,7 +244,7 @@ def test_any_series_of_changes_is_on_disk_as_it_is_in_memory(moves: list[int]) -
 
 
 def _move(places: Places, move: int) -> None:
-    """One of the things that a robot does, by number."""
+    """One change that a robot makes, by number."""
     ids = np.sort(places.ids).tolist()
     kind, which = move % 8, move // 8
     if kind < 3 or len(ids) < 3:

@@ -1,4 +1,4 @@
-"""Views say how places lie, odometry carries that on: together they say it better."""
+"""Relative poses of places: views and odometry together are better than either."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def off_m(offset: Pose, robot: Pose) -> float:
 
 
 def drive(offsets: RelativePoses, error_m: float, seed: int = 0) -> list[float]:
-    """Towards the place in steps of 0.15 m, with views that err at random; how far off, by step."""
+    """Drive to the place in steps of 0.15 m, with random errors of views; how far off, by step."""
     random, found = np.random.default_rng(seed), []
     for step in range(16):
         robot = 0.6 + 0.15 * step, 1.0, 0.1 * math.sin(step)
@@ -42,17 +42,17 @@ def drive(offsets: RelativePoses, error_m: float, seed: int = 0) -> list[float]:
     return found
 
 
-def test_the_first_view_is_believed() -> None:
+def test_believes_the_first_view() -> None:
     offset, agreement = look(RelativePoses(), (0.0, 0.0, 1.0), seen((0.4, -0.2, 0.3)), math.inf)
     assert offset == pytest.approx((0.4, -0.2, 0.3)) and agreement == 1.0
 
 
-def test_views_on_the_way_place_it_better_than_each_does() -> None:
+def test_several_views_locate_a_place_better_than_each_one() -> None:
     ends = [np.mean(drive(RelativePoses(), 0.2, seed)[-5:]) for seed in range(20)]
     assert np.mean(ends) < 0.6 * 0.2 * math.sqrt(math.pi / 2), "of the mean error of one view"
 
 
-def test_one_view_again_and_again_at_rest_is_no_more_than_one_view() -> None:
+def test_repeated_views_at_rest_count_as_one_view() -> None:
     offsets = RelativePoses()
     offsets.stand_at(PLACE, AT)
     offset = AT
@@ -61,7 +61,7 @@ def test_one_view_again_and_again_at_rest_is_no_more_than_one_view() -> None:
     assert off_m(offset, AT) < 0.05
 
 
-def test_a_place_that_is_seen_where_it_cannot_be_agrees_little() -> None:
+def test_a_view_that_contradicts_odometry_agrees_little() -> None:
     offsets = RelativePoses()
     drive(offsets, 0.05)
     robot = 2.85, 1.0, 0.0
@@ -70,7 +70,7 @@ def test_a_place_that_is_seen_where_it_cannot_be_agrees_little() -> None:
     assert agrees > 0.9 and contradicts < 0.2
 
 
-def test_who_was_carried_to_a_place_believes_what_it_sees() -> None:
+def test_believes_the_view_after_being_carried_to_a_place() -> None:
     offsets = RelativePoses()
     drive(offsets, 0.05)
     robot = 5.0, 2.0, 0.0  # by odometry, which knows nothing of it
@@ -78,28 +78,28 @@ def test_who_was_carried_to_a_place_believes_what_it_sees() -> None:
     assert offset == pytest.approx((0.3, 0.1, 0.2), abs=0.1) and agreement < 0.2
 
 
-def test_who_was_carried_a_little_sees_where_the_place_is_now() -> None:
+def test_notices_being_carried_a_little() -> None:
     offsets = RelativePoses()
     offsets.stand_at(PLACE, AT)
     offset, agreement = look(offsets, AT, seen((2.0, 0.0, 0.0)), 0.0)
     assert offset == pytest.approx((2.0, 0.0, 0.0)) and agreement < 0.2
 
 
-def test_who_was_turned_by_hand_sees_the_turn() -> None:
+def test_notices_being_turned_by_hand() -> None:
     offsets = RelativePoses()
     offsets.stand_at(PLACE, AT)
     offset, agreement = look(offsets, AT, seen((0.0, 0.0, 3.0)), 0.0)
     assert offset == pytest.approx((0.0, 0.0, 3.0)) and agreement < 0.2
 
 
-def test_a_turn_over_half_a_circle_is_the_short_one() -> None:
+def test_wraps_turns_over_half_a_circle() -> None:
     offsets = RelativePoses()
     (_, _, first), _ = look(offsets, (0.0, 0.0, 3.0), seen((0.0, 0.0, 0.2)), math.inf)
     (_, _, second), agreement = look(offsets, (0.0, 0.0, -3.1), seen((0.0, 0.0, 0.02)), 0.3)
     assert first == pytest.approx(0.2) and -0.1 < second < 0.1 and agreement > 0.9
 
 
-def test_who_was_carried_forgets_where_places_were() -> None:
+def test_reset_forgets_where_places_were() -> None:
     offsets = RelativePoses()
     offsets.stand_at(PLACE, AT)
     offsets.reset()
@@ -107,7 +107,7 @@ def test_who_was_carried_forgets_where_places_were() -> None:
     assert offset == pytest.approx((0.7, 0.0, 0.0)) and agreement == 1.0
 
 
-def test_what_cannot_be_told_from_a_view_leaves_what_was_known() -> None:
+def test_an_untrusted_view_changes_nothing() -> None:
     offsets = RelativePoses()
     drive(offsets, 0.05)
     robot = 2.85, 1.0, 0.0

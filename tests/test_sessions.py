@@ -1,4 +1,4 @@
-"""What graphs run on: the order of providers, their options, what is shared, what is refused."""
+"""Inference sessions: order and options of providers, sharing, refusals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ EVERYTHING = [*PROVIDERS.values(), "AzureExecutionProvider"]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Engines are cached there; TensorRT is installed."""
+    """A folder that caches engines, with TensorRT installed."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(sessions, "_tensorrt_version", lambda: "100200")
     return tmp_path
@@ -41,7 +41,7 @@ def test_the_fastest_provider_comes_first_and_cpu_last() -> None:
     assert without == [PROVIDERS["cuda"], PROVIDERS["cpu"]]
 
 
-def test_tensorrt_that_is_offered_but_not_installed_is_left_out(
+def test_leaves_out_tensorrt_if_it_is_not_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sessions, "_tensorrt_version", lambda: sessions.NONE)
@@ -49,39 +49,39 @@ def test_tensorrt_that_is_offered_but_not_installed_is_left_out(
     assert found == [PROVIDERS["cuda"], PROVIDERS["cpu"]]
 
 
-def test_without_a_place_for_engines_they_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_does_not_cache_engines_without_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     options = dict(provider_options(Runtime(), EVERYTHING, "d", True))[PROVIDERS["tensorrt"]]
     assert "trt_engine_cache_path" not in options
 
 
 @pytest.mark.parametrize("wanted", list(PROVIDERS))
-def test_a_provider_that_is_asked_for_is_the_only_one_besides_cpu(wanted: str) -> None:
+def test_a_requested_provider_is_the_only_one_besides_cpu(wanted: str) -> None:
     found = names(provider_options(Runtime(wanted), EVERYTHING, "d", True))
     assert found == list(dict.fromkeys([PROVIDERS[wanted], PROVIDERS["cpu"]]))
 
 
-def test_only_static_graphs_are_captured() -> None:
+def test_captures_only_static_graphs() -> None:
     for static in (True, False):
         options = dict(provider_options(Runtime(), EVERYTHING, "d", static))
         assert options[PROVIDERS["cuda"]]["enable_cuda_graph"] == str(int(static))
         assert options[PROVIDERS["tensorrt"]]["trt_cuda_graph_enable"] == str(int(static))
 
 
-def test_half_precision_is_only_used_when_asked_for() -> None:
+def test_uses_half_precision_only_on_request() -> None:
     for half in (False, True):
         options = dict(provider_options(Runtime(half=half), EVERYTHING, "d", True))
         assert options[PROVIDERS["tensorrt"]]["trt_fp16_enable"] == str(int(half))
 
 
-def test_a_provider_that_is_not_there_is_refused_with_the_remedy() -> None:
+def test_refuses_an_unavailable_provider_with_the_remedy() -> None:
     with pytest.raises(ProviderError, match="GPU=1"):
         provider_options(Runtime("cuda"), ["CPUExecutionProvider"], "d", True)
     with pytest.raises(ProviderError, match="choose one of auto, tensorrt, cuda, cpu"):
         provider_options(Runtime("npu"), EVERYTHING, "d", True)
 
 
-def test_engines_of_other_graphs_versions_and_gpus_lie_apart(
+def test_caches_engines_by_graph_version_and_gpu(
     monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     first = engine_cache("graph a")
@@ -97,7 +97,7 @@ def test_engines_of_other_graphs_versions_and_gpus_lie_apart(
     assert len({first, *others}) == 5
 
 
-def test_a_bundle_for_a_missing_provider_says_so_in_one_sentence(passthrough: Path) -> None:
+def test_reports_a_missing_provider_in_one_sentence(passthrough: Path) -> None:
     missing = next(
         name for name, long in PROVIDERS.items() if long not in ort.get_available_providers()
     )
@@ -107,7 +107,7 @@ def test_a_bundle_for_a_missing_provider_says_so_in_one_sentence(passthrough: Pa
     assert "\n" not in str(caught.value)
 
 
-def test_nodes_of_a_process_share_a_graph(passthrough: Path) -> None:
+def test_nodes_in_one_process_share_a_graph(passthrough: Path) -> None:
     first, second = (bundle.load(passthrough).session("encoder") for _ in range(2))
     assert first._session is second._session
     planners = [bundle.load(passthrough).session("planner") for _ in range(2)]
@@ -123,7 +123,7 @@ def test_nodes_of_a_process_share_a_graph(passthrough: Path) -> None:
     ],
     ids=["missing", "double", "flat"],
 )
-def test_buffers_take_nothing_that_does_not_fit(
+def test_buffers_refuse_inputs_that_do_not_fit(
     exported: Path, spoil: Callable[[dict[str, np.ndarray]], object]
 ) -> None:
     session = bundle.load(exported).session("planner")
@@ -133,10 +133,10 @@ def test_buffers_take_nothing_that_does_not_fit(
         _Buffers(session._session, "cpu").run(["actions"], inputs)
 
 
-def test_a_gpu_that_captures_no_graph_runs_without(
+def test_runs_without_capture_if_the_gpu_cannot_capture(
     passthrough: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a node of the graph may cost that has no place on the GPU is speed, not the robot."""
+    """An operator that the GPU lacks may cost speed, but not the drive."""
     build, tried = sessions._build, []
 
     def cannot_capture(*args: object) -> ort.InferenceSession:
@@ -155,10 +155,10 @@ def test_a_gpu_that_captures_no_graph_runs_without(
     assert session.providers == [PROVIDERS["cpu"]]
 
 
-def test_a_gpu_that_cannot_be_used_is_reported_when_the_cpu_takes_over(
+def test_reports_an_unusable_gpu_when_the_cpu_takes_over(
     passthrough: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """ONNX Runtime alone falls back in silence, as when CUDA's libraries are missing."""
+    """ONNX Runtime itself falls back silently, for example when CUDA's libraries are missing."""
     preloads: list[None] = []
     monkeypatch.setattr(sessions, "_preload_cuda", lambda: preloads.append(None))
     available = [PROVIDERS["cuda"], PROVIDERS["cpu"]]
@@ -169,8 +169,8 @@ def test_a_gpu_that_cannot_be_used_is_reported_when_the_cpu_takes_over(
     assert "runs on the CPU, for ONNX Runtime could not start CUDAExecutionProvider" in told[0]
 
 
-def test_buffers_give_what_a_plain_run_gives(exported: Path) -> None:
-    """As on a GPU, where inputs and outputs stay at their addresses; here in the CPU's memory."""
+def test_buffers_give_the_same_results_as_a_plain_run(exported: Path) -> None:
+    """As on a GPU, where inputs and outputs keep their addresses; here in CPU memory."""
     session = bundle.load(exported).session("planner")
     buffers = _Buffers(session._session, "cpu")
     rng = np.random.default_rng(0)

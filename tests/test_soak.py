@@ -1,4 +1,4 @@
-"""What `foresight soak` says of a record: what must pass, what must not, what it cannot tell."""
+"""The verdict of `foresight soak`: what passes, what fails, what it does not judge."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_a_healthy_hour_passes_every_check() -> None:
 
 
 @pytest.mark.parametrize("mb_per_h", [20.0, 60.0])
-def test_a_process_that_goes_on_growing_fails_and_is_named(mb_per_h: float) -> None:
+def test_a_growing_process_fails_and_is_named(mb_per_h: float) -> None:
     def leak(row: Row, hours: float) -> None:
         row["processes"]["planning"]["rss_mb"] += mb_per_h * hours
 
@@ -91,7 +91,7 @@ def test_a_process_that_goes_on_growing_fails_and_is_named(mb_per_h: float) -> N
     assert failed(rows)["resident memory"].startswith("planning most")
 
 
-def test_one_step_of_an_allocator_is_no_leak() -> None:
+def test_one_allocator_step_is_not_a_leak() -> None:
     def step(row: Row, hours: float) -> None:
         row["processes"]["memory"]["rss_mb"] += 6.0 * (hours > 0.6)
 
@@ -99,7 +99,7 @@ def test_one_step_of_an_allocator_is_no_leak() -> None:
 
 
 @pytest.mark.parametrize(("key", "check"), [("fds", "open files"), ("threads", "threads")])
-def test_a_single_handle_that_is_never_given_back_fails(key: str, check: str) -> None:
+def test_a_single_leaked_handle_fails(key: str, check: str) -> None:
     def leak(row: Row, hours: float) -> None:
         row["processes"]["sim"][key] += hours > 0.5
 
@@ -107,7 +107,7 @@ def test_a_single_handle_that_is_never_given_back_fails(key: str, check: str) ->
     assert "sim" in failed(record(leak))[check]
 
 
-def test_handles_that_come_and_go_are_no_leak() -> None:
+def test_short_lived_handles_are_not_a_leak() -> None:
     def burst(row: Row, hours: float) -> None:
         row["processes"]["sim"]["fds"] += 5 * (int(hours * 360) % 3)
 
@@ -122,14 +122,14 @@ def test_a_stack_that_slows_down_fails() -> None:
     assert list(failed(record(slower))) == [LATENCY]
 
 
-def test_a_rate_that_falls_fails() -> None:
+def test_a_falling_rate_fails() -> None:
     def tire(row: Row, hours: float) -> None:
         row["nodes"]["perception"]["observations (Hz)"] -= 3 * hours
 
     assert list(failed(record(tire))) == ["perception: observations"]
 
 
-def test_what_a_busy_machine_explains_is_not_judged() -> None:
+def test_does_not_judge_latency_on_a_busy_machine() -> None:
     def busy(row: Row, hours: float) -> None:
         slower(row, hours)
         row["busy_s"] += 6.0 * 360 * hours * hours
@@ -171,15 +171,15 @@ def reaches_nothing(row: Row, _hours: float) -> None:
         (reaches_nothing, "patrolled", "0 goals reached, 7 failed"),
     ],
 )
-def test_what_breaks_down_fails(fault: Callable[[Row, float], None], check: str, says: str) -> None:
+def test_every_breakdown_fails(fault: Callable[[Row, float], None], check: str, says: str) -> None:
     assert says in failed(record(fault))[check]
 
 
-def test_a_soak_that_ended_early_fails() -> None:
+def test_ending_early_fails() -> None:
     assert failed(record()[:200])["lasted"] == "33.2 of 60 minutes"
 
 
-def test_too_short_a_soak_says_nothing_of_growth() -> None:
+def test_does_not_judge_growth_in_a_short_soak() -> None:
     checks = {check.name: check for check in judge(record()[:100])}
     assert checks["growth"].passed is None and "too few" in checks["growth"].words
 
@@ -198,9 +198,7 @@ for line in sys.stdin:
 @pytest.mark.parametrize(
     ("leaks", "found"), [("files", {"open files", "resident memory"}), ("", {"resident memory"})]
 )
-def test_a_real_leak_of_a_real_process_is_found(
-    tmp_path: Path, leaks: str, found: set[str]
-) -> None:
+def test_finds_a_real_leak_of_a_real_process(tmp_path: Path, leaks: str, found: set[str]) -> None:
     script = tmp_path / "leak.py"
     script.write_text(LEAK)
     command = [sys.executable, str(script)]
@@ -227,18 +225,18 @@ def write(folder: Path, rows: list[Row], end: str = "") -> Path:
     return file
 
 
-def test_a_line_that_a_kill_cut_off_costs_that_line_only(tmp_path: Path) -> None:
+def test_a_truncated_last_line_costs_only_that_line(tmp_path: Path) -> None:
     rows = record()
     assert soak_record.load(write(tmp_path, rows, end='{"t_s": 36')) == rows
 
 
-def test_a_damaged_line_is_named(tmp_path: Path) -> None:
+def test_names_a_damaged_line(tmp_path: Path) -> None:
     file = write(tmp_path, record()[:3], end="nonsense\n{}\n")
     with pytest.raises(ValueError, match="line 4: damaged"):
         soak_record.load(file)
 
 
-def test_a_record_of_an_older_version_is_refused(tmp_path: Path) -> None:
+def test_refuses_a_record_of_an_older_version(tmp_path: Path) -> None:
     def older(row: Row, _hours: float) -> None:
         del row["busy_s"]
 
@@ -246,7 +244,7 @@ def test_a_record_of_an_older_version_is_refused(tmp_path: Path) -> None:
         soak_record.load(write(tmp_path, record(older)))
 
 
-def test_work_of_any_program_keeps_the_machine_busy() -> None:
+def test_busy_time_includes_every_program() -> None:
     before_s, until_s = busy_s(), time.process_time() + 0.3
     while time.process_time() < until_s:
         pass
@@ -257,7 +255,7 @@ def run(folder: Path) -> Any:
     return CliRunner().invoke(app, ["soak", "--judge", "--results", str(folder)])
 
 
-def test_a_record_is_judged_again_and_drawn(tmp_path: Path) -> None:
+def test_judges_and_draws_an_existing_record(tmp_path: Path) -> None:
     write(tmp_path, record())
     result = run(tmp_path)
     assert result.exit_code == 0, result.output
@@ -265,14 +263,14 @@ def test_a_record_is_judged_again_and_drawn(tmp_path: Path) -> None:
     assert (tmp_path / "soak.png").stat().st_size > 20_000
 
 
-def test_a_failed_check_is_the_commands_failure(tmp_path: Path) -> None:
+def test_a_failed_check_gives_exit_code_1(tmp_path: Path) -> None:
     write(tmp_path, record(lost))
     result = run(tmp_path)
     assert result.exit_code == 1
     assert "FAILED" in result.output and "planning is gone" in " ".join(result.output.split())
 
 
-def test_no_record_is_one_sentence(tmp_path: Path) -> None:
+def test_reports_a_missing_record_in_one_sentence(tmp_path: Path) -> None:
     result = run(tmp_path / "nowhere")
     assert result.exit_code == 1
     assert "holds no record: a soak without --judge writes one" in " ".join(result.output.split())

@@ -1,6 +1,6 @@
-"""Where the robot believes to be, what it remembers of its way, and how it is led to a goal.
+"""Localisation, mapping and topological navigation.
 
-Views are poses here, and the learned relation knows them exactly, as far as a camera could tell.
+Views are poses here, and the learned relation knows them exactly, within a camera's reach.
 """
 
 from __future__ import annotations
@@ -45,23 +45,23 @@ def relation(latent: np.ndarray, other: np.ndarray) -> Compared:
 
 @dataclass(frozen=True)
 class Door:
-    """2 m wide, along x; closed."""
+    """A closed door, 2 m wide, along x."""
 
     x: float
     y: float
 
     def hides(self, a: Pose, b: Pose) -> bool:
-        """Whether it is between the two."""
+        """Whether it lies between the two poses."""
         beside = min(abs(a[0] - self.x), abs(b[0] - self.x)) > 1
         return (a[1] - self.y) * (b[1] - self.y) < 0 and not beside
 
     def stops(self, a: Pose, b: Pose) -> bool:
-        """Whether nobody gets from `a` to `b`, a stride further."""
+        """Whether it blocks a stride from `a` to `b`."""
         nearer = abs(b[1] - self.y) < min(0.25, abs(a[1] - self.y))
         return abs(a[0] - self.x) < 1 and nearer
 
     def relation(self, latent: np.ndarray, other: np.ndarray) -> Compared:
-        """Nothing is seen through it, and the learned distance leads round it."""
+        """It blocks the view, and the learned distance leads around it."""
         seen = relation(latent, other)
         pairs = zip(latent, other, strict=True)
         hidden = np.array([self.hides(pose_of(a), pose_of(b)) for a, b in pairs])
@@ -70,7 +70,7 @@ class Door:
 
 
 class Robot:
-    """Drives as told, and remembers."""
+    """Drives as commanded, localises and maps."""
 
     def __init__(self, file: Path, door: Door | None = None) -> None:
         self.door, self.relation = door, relation if door is None else door.relation
@@ -100,9 +100,9 @@ class Robot:
             turn = math.remainder(bearing - here[2], math.tau)
             for _ in range(max(1, round(abs(turn) / 0.2))):
                 self.move((0.0, 0.0, turn / max(1, round(abs(turn) / 0.2))))
-            way = math.dist(here[:2], (x, y))
-            for _ in range(max(1, round(way / stride_m))):
-                self.move((way / max(1, round(way / stride_m)), 0.0, 0.0))
+            distance = math.dist(here[:2], (x, y))
+            for _ in range(max(1, round(distance / stride_m))):
+                self.move((distance / max(1, round(distance / stride_m)), 0.0, 0.0))
 
     def move(self, step: Pose) -> None:
         self.pose, self.odometry = compose(self.pose, step), compose(self.odometry, step)
@@ -110,7 +110,7 @@ class Robot:
         self.look()
 
     def carry(self, pose: Pose) -> None:
-        """Somewhere else, without the wheels turning."""
+        """Move it without turning the wheels."""
         self.pose = pose
 
     def error_m(self) -> float:
@@ -128,7 +128,7 @@ def robot(tmp_path: Path) -> Iterator[Robot]:
     robot.places.close()
 
 
-def test_it_knows_where_it_is(robot: Robot) -> None:
+def test_knows_where_the_robot_is(robot: Robot) -> None:
     for corner in [(4.0, 0.0), (4.0, 4.0), (2.0, 4.0)]:
         robot.go(corner)
         assert robot.where is not None
@@ -136,7 +136,7 @@ def test_it_knows_where_it_is(robot: Robot) -> None:
         assert robot.where.confidence > 0.8
 
 
-def test_at_rest_it_does_not_change_its_mind(robot: Robot) -> None:
+def test_place_does_not_change_at_rest(robot: Robot) -> None:
     robot.go((1.5, 0.0))
     assert robot.where is not None
     told, rng = robot.where.place, np.random.default_rng(0)
@@ -147,7 +147,7 @@ def test_at_rest_it_does_not_change_its_mind(robot: Robot) -> None:
         assert where.place == told
 
 
-def test_carried_elsewhere_it_finds_itself(robot: Robot) -> None:
+def test_relocalises_after_being_carried(robot: Robot) -> None:
     robot.go((2.0, 0.0))
     robot.carry((4.0, 3.0, math.pi / 2))
     for _ in range(12):
@@ -156,18 +156,18 @@ def test_carried_elsewhere_it_finds_itself(robot: Robot) -> None:
     assert math.dist(robot.true[where.place][:2], robot.pose[:2]) < 0.5
 
 
-def test_without_places_it_is_nowhere(tmp_path: Path) -> None:
+def test_reports_no_place_while_memory_is_empty(tmp_path: Path) -> None:
     with Places.open(tmp_path / "p.db", "encoder", 4) as places:
         assert Localiser(places, relation).update(view((0, 0, 0)), (0, 0, 0)) is None
 
 
-def test_a_known_way_adds_no_places(robot: Robot) -> None:
+def test_driving_a_known_path_adds_no_places(robot: Robot) -> None:
     before = len(robot.places)
     robot.go((4.0, 0.0), (4.0, 4.0), (0.0, 4.0), (0.0, 0.0))
     assert len(robot.places) <= 1.1 * before
 
 
-def test_ways_lead_between_places_that_are_near(robot: Robot) -> None:
+def test_edges_join_only_nearby_places(robot: Robot) -> None:
     for edge in robot.places.edge_table():
         a, b = robot.true[int(edge["a"])], robot.true[int(edge["b"])]
         assert math.dist(a[:2], b[:2]) < 1.5
@@ -175,21 +175,21 @@ def test_ways_lead_between_places_that_are_near(robot: Robot) -> None:
         assert math.dist(expected[:2], (edge["x"], edge["y"])) < 0.6
 
 
-def test_there_is_a_way_from_everywhere_to_everywhere(robot: Robot) -> None:
+def test_every_place_is_reachable_from_every_other(robot: Robot) -> None:
     goal = int(robot.places.ids[0])
     assert np.isfinite(robot.places.costs_to(goal).costs).all()
 
 
-def follow(robot: Robot, guide: TopologicalNavigator) -> int:
-    """Steps towards the aims until one is final and near; how many it took."""
+def follow(robot: Robot, navigator: TopologicalNavigator) -> int:
+    """Drive to the subgoals until a final one is near; the number of steps."""
     for step in range(700):
-        aim = guide.update(robot.now_s, view(robot.pose), robot.look(), robot.odometry)
-        if aim.latent is None:
+        subgoal = navigator.update(robot.now_s, view(robot.pose), robot.look(), robot.odometry)
+        if subgoal.latent is None:
             robot.move((0.0, 0.0, 0.4))
             continue
-        x, y, yaw = compose(inverse(robot.pose), pose_of(aim.latent))
+        x, y, yaw = compose(inverse(robot.pose), pose_of(subgoal.latent))
         away = math.hypot(x, y)
-        if aim.final and away < 0.3:
+        if subgoal.final and away < 0.3:
             return step
         bearing = math.atan2(y, x) if away > 0.1 else yaw
         stride = min(0.12, away) if abs(bearing) < 0.5 else 0.0
@@ -200,36 +200,36 @@ def follow(robot: Robot, guide: TopologicalNavigator) -> int:
     return step
 
 
-def test_it_is_led_to_a_goal_beyond_its_horizon(robot: Robot) -> None:
+def test_leads_to_a_goal_beyond_the_horizon(robot: Robot) -> None:
     goal = (4.0, 4.0, math.pi / 2)
-    guide = TopologicalNavigator(robot.places, relation, view(goal))
-    assert follow(robot, guide) < 150
+    navigator = TopologicalNavigator(robot.places, relation, view(goal))
+    assert follow(robot, navigator) < 150
     assert math.dist(robot.pose[:2], goal[:2]) < 0.3
 
 
-def test_it_is_led_to_a_place(robot: Robot) -> None:
+def test_leads_to_a_remembered_place(robot: Robot) -> None:
     place = min(robot.true, key=lambda p: math.dist(robot.true[p][:2], (4.0, 4.0)))
     assert follow(robot, TopologicalNavigator(robot.places, relation, place)) < 150
     assert math.dist(robot.pose[:2], robot.true[place][:2]) < 0.4
 
 
-def test_lost_it_trusts_the_learned_distance(robot: Robot) -> None:
-    guide = TopologicalNavigator(robot.places, relation, view((4.0, 4.0, 0.0)))
-    aim = guide.update(0.0, view((40.0, 40.0, 0.0)), None, robot.odometry)
-    assert aim.final
-    np.testing.assert_array_equal(aim.latent, view((4.0, 4.0, 0.0)))
+def test_uses_the_learned_distance_while_lost(robot: Robot) -> None:
+    navigator = TopologicalNavigator(robot.places, relation, view((4.0, 4.0, 0.0)))
+    subgoal = navigator.update(0.0, view((40.0, 40.0, 0.0)), None, robot.odometry)
+    assert subgoal.final
+    np.testing.assert_array_equal(subgoal.latent, view((4.0, 4.0, 0.0)))
 
 
-def test_what_the_learned_distance_promises_is_tried_before_a_long_way_round(robot: Robot) -> None:
+def test_tries_the_learned_distance_before_a_long_detour(robot: Robot) -> None:
     """Three sides of the square are known; the fourth is free floor."""
-    guide = TopologicalNavigator(robot.places, relation, view((0.0, 3.0, math.pi / 2)))
+    navigator = TopologicalNavigator(robot.places, relation, view((0.0, 3.0, math.pi / 2)))
     robot.go((4.0, 0.0), (4.0, 2.0))
-    aim = guide.update(robot.now_s, view(robot.pose), robot.where, robot.odometry)
-    assert aim.final
+    subgoal = navigator.update(robot.now_s, view(robot.pose), robot.where, robot.odometry)
+    assert subgoal.final
 
 
-def test_a_door_that_was_closed_since_is_driven_round(robot: Robot, tmp_path: Path) -> None:
-    """And the next drive hardly tries it again."""
+def test_takes_a_detour_around_a_door_that_was_closed(robot: Robot, tmp_path: Path) -> None:
+    """The next drive hardly tries the door again."""
     for point in [(2.0, 0.0), (4.0, 0.0), (4.0, 2.0), (4.0, 4.0), (2.0, 4.0), (0.0, 4.0)]:
         robot.go(point)
         for _ in range(20):
