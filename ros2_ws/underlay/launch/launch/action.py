@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from .condition import Condition
+from .events import ExecutionComplete
 from .launch_description_entity import LaunchDescriptionEntity
-from .unsupported import UnsupportedFeatureError
 
 if TYPE_CHECKING:
     from .launch_context import LaunchContext
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 class Action(LaunchDescriptionEntity):
     """An intention, carried out when visited if its condition holds."""
 
-    def __init__(self, *, condition: Condition | None = None, **unsupported: object) -> None:
-        for name in unsupported:
-            raise UnsupportedFeatureError(f"the argument {name} of {type(self).__name__}")
+    def __init__(self, *, condition: Condition | None = None) -> None:
         self._condition = condition
 
     @property
@@ -27,10 +25,21 @@ class Action(LaunchDescriptionEntity):
         return self._condition
 
     def visit(self, context: LaunchContext) -> Iterable[LaunchDescriptionEntity] | None:
-        """Execute if the condition holds."""
-        if self._condition is None or self._condition.evaluate(context):
+        """Execute if the condition holds, and tell of its end if some handler matches that.
+
+        Each action that is visited therefore asks every handler's matcher.
+        """
+        if self._condition is not None and not self._condition.evaluate(context):
+            return None
+        try:
             return self.execute(context)
-        return None
+        finally:
+            event = ExecutionComplete(action=self)
+            if context.would_handle_event(event):
+                if (future := self.get_asyncio_future()) is None:
+                    context.emit_event_sync(event)
+                else:
+                    future.add_done_callback(lambda _: context.emit_event_sync(event))
 
     def execute(self, context: LaunchContext) -> Iterable[LaunchDescriptionEntity] | None:
         """Carry the intention out, and return the entities to visit next."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from . import events
 from .action import Action
 from .event import Event
-from .event_handler import BaseEventHandler, as_entities
-from .event_handlers import OnEvent, OnShutdown
+from .event_handler import BaseEventHandler
+from .event_handlers import OnShutdown
 from .events import TimerEvent
 from .events.process import ProcessExited
 from .execute_process import ExecuteProcess
@@ -22,8 +23,14 @@ from .launch_description_entity import LaunchDescriptionEntity
 from .launch_description_sources import AnyLaunchDescriptionSource, LaunchDescriptionSource
 from .logging import get_logger
 from .some_substitutions_type import SomeSubstitutionsType
-from .unsupported import refuse_names
-from .utilities import normalize_to_list_of_substitutions, perform, perform_typed
+from .substitution import Substitution
+from .unsupported import UnsupportedFeatureError, refuse_names
+from .utilities import (
+    normalize_to_list_of_substitutions,
+    normalize_typed,
+    perform,
+    perform_typed,
+)
 
 __getattr__ = refuse_names(
     __name__,
@@ -40,7 +47,23 @@ __getattr__ = refuse_names(
         "ResetLaunchConfigurations",
     },
 )
-__all__ = ["ExecuteProcess"]
+__all__ = [
+    "DeclareLaunchArgument",
+    "EmitEvent",
+    "ExecuteProcess",
+    "GroupAction",
+    "IncludeLaunchDescription",
+    "LogInfo",
+    "OpaqueFunction",
+    "RegisterEventHandler",
+    "SetEnvironmentVariable",
+    "SetLaunchConfiguration",
+    "Shutdown",
+    "TimerAction",
+    "UnregisterEventHandler",
+    "UnsetEnvironmentVariable",
+    "UnsetLaunchConfiguration",
+]
 
 Entities = Iterable[LaunchDescriptionEntity] | None
 
@@ -58,17 +81,18 @@ class DeclareLaunchArgument(Action):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        if choices is not None and not choices:
-            raise RuntimeError(f"launch argument '{name}': choices must not be empty")
-        if choices and isinstance(default_value, str) and default_value not in choices:
-            raise RuntimeError(
-                f"launch argument '{name}': the default '{default_value}' is none of its choices: "
-                f"{', '.join(choices)}"
-            )
         self.name = name
         self.default_value = (
             None if default_value is None else normalize_to_list_of_substitutions(default_value)
         )
+        if choices is not None and len(choices) == 0:
+            raise RuntimeError(f"launch argument '{name}': choices must not be empty")
+        is_known = default_value is not None and not isinstance(default_value, Substitution | list)
+        if choices and is_known and default_value not in choices:
+            raise RuntimeError(
+                f"launch argument '{name}': the default {default_value!r} is none of its choices: "
+                f"{', '.join(map(str, choices))}"
+            )
         self.description = description or "no description given"
         self.choices = choices
 
@@ -83,9 +107,9 @@ class DeclareLaunchArgument(Action):
             context.launch_configurations[self.name] = perform(context, self.default_value)
         value = context.launch_configurations[self.name]
         if self.choices is not None and value not in self.choices:
+            known = ", ".join(map(str, self.choices))
             raise RuntimeError(
-                f"launch argument '{self.name}' must be one of {', '.join(self.choices)}, "
-                f"got '{value}'"
+                f"launch argument '{self.name}' must be one of {known}, got '{value}'"
             )
 
 
@@ -132,32 +156,44 @@ class UnsetEnvironmentVariable(_Unset):
 
 
 class GroupAction(Action):
-    """Actions that share a condition and, if scoped, keep their settings to themselves."""
+    """Actions that share a condition and, if scoped, keep their settings to themselves.
+
+    The actions are looked at only when they are needed: TypeError then if they are not a list.
+    """
 
     def __init__(
         self,
         actions: Iterable[Action],
         *,
         scoped: bool = True,
+        forwarding: bool = True,
         launch_configurations: Mapping[Any, SomeSubstitutionsType] | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        settings = (launch_configurations or {}).items()
-        self._entities = [SetLaunchConfiguration(name, value) for name, value in settings]
-        self._entities += actions
-        if scoped:
-            self._entities = [
-                OpaqueFunction(function=LaunchContext._push_scope),
-                *self._entities,
-                OpaqueFunction(function=LaunchContext._pop_scope),
-            ]
+        if scoped and not forwarding:
+            raise UnsupportedFeatureError("GroupAction(forwarding=False)")
+        self._actions = actions
+        self._scoped = scoped
+        self._launch_configurations = launch_configurations or {}
+        self._entities: list[LaunchDescriptionEntity] | None = None
 
     def get_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
+        """Return the actions between those that open and close their scope."""
+        if self._entities is None:
+            settings = self._launch_configurations.items()
+            opening = [OpaqueFunction(function=LaunchContext._push_scope)] if self._scoped else []
+            closing = [OpaqueFunction(function=LaunchContext._pop_scope)] if self._scoped else []
+            self._entities = [
+                *opening,
+                *(SetLaunchConfiguration(name, value) for name, value in settings),
+                *self._actions,
+                *closing,
+            ]
         return self._entities
 
     def execute(self, context: LaunchContext) -> Entities:
-        return self._entities
+        return self.get_sub_entities()
 
 
 class IncludeLaunchDescription(Action):
@@ -171,14 +207,15 @@ class IncludeLaunchDescription(Action):
         self,
         launch_description_source: LaunchDescriptionSource | SomeSubstitutionsType,
         *,
-        launch_arguments: Iterable[tuple[SomeSubstitutionsType, SomeSubstitutionsType]] = (),
+        launch_arguments: Iterable[tuple[SomeSubstitutionsType, SomeSubstitutionsType]]
+        | None = None,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
         if not isinstance(launch_description_source, LaunchDescriptionSource):
             launch_description_source = AnyLaunchDescriptionSource(launch_description_source)
         self.launch_description_source = launch_description_source
-        self.launch_arguments = tuple(launch_arguments or ())
+        self.launch_arguments = () if launch_arguments is None else tuple(launch_arguments)
 
     def get_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
         """Return the description if it can be told before launching."""
@@ -201,21 +238,31 @@ class IncludeLaunchDescription(Action):
         return [*settings, description]
 
     def _check_required(self, context: LaunchContext, description: LaunchDescription) -> None:
+        # As in ROS 2, what is given to one include within counts for those looked at later, too.
+        given = {perform(context, name) for name, _ in self.launch_arguments}
         for argument, conditional, includes in description.find_launch_arguments():
-            given = {
-                perform(context, name)
-                for include in (self, *includes)
-                for name, _ in include.launch_arguments
-            }
-            if not conditional and argument.default_value is None and argument.name not in given:
+            if conditional or argument.default_value is not None:
+                continue
+            given.update(*(include._argument_names() for include in includes))
+            if argument.name not in given:
                 raise RuntimeError(
                     f"{self.launch_description_source.location} requires the launch argument "
                     f"'{argument.name}' ({argument.description})"
                 )
 
+    def _argument_names(self) -> list[str]:
+        """Return the names of the arguments given; TypeError if that takes a running launch."""
+        try:
+            return [perform(LaunchContext(), name) for name, _ in self.launch_arguments]
+        except Exception as error:
+            raise TypeError(
+                f"the names of the launch arguments for {self.launch_description_source.location} "
+                f"are not known before launching: {error}"
+            ) from error
+
 
 class OpaqueFunction(Action):
-    """Call `function(context, *args, **kwargs)`, and visit the entities that it returns."""
+    """Call `function(context, *args, **kwargs)`, and visit the list of entities that it returns."""
 
     def __init__(
         self,
@@ -228,9 +275,13 @@ class OpaqueFunction(Action):
         super().__init__(**left_over_kwargs)
         if not callable(function):
             raise TypeError(f"OpaqueFunction: function={function!r} cannot be called")
+        if not isinstance(args, Iterable | None):
+            raise TypeError(f"OpaqueFunction: args={args!r} is not a list")
+        if not isinstance(kwargs, dict | None):
+            raise TypeError(f"OpaqueFunction: kwargs={kwargs!r} is not a dict")
         self._function = function
-        self._args = tuple(args or ())
-        self._kwargs = dict(kwargs or {})
+        self._args = () if args is None else args
+        self._kwargs = kwargs or {}
 
     def execute(self, context: LaunchContext) -> Entities:
         return self._function(context, *self._args, **self._kwargs)
@@ -261,7 +312,11 @@ class RegisterEventHandler(Action):
         self,
     ) -> Sequence[tuple[str, Sequence[LaunchDescriptionEntity]]]:
         """Return what the handler is known to give."""
-        return [self.event_handler.describe()]
+        when, entities = self.event_handler.describe()
+        flat: list[LaunchDescriptionEntity] = []
+        for entity in entities:
+            flat += [entity] if isinstance(entity, LaunchDescriptionEntity) else entity
+        return [(when, flat)] if entities else []
 
 
 class UnregisterEventHandler(Action):
@@ -281,7 +336,7 @@ class EmitEvent(Action):
     def __init__(self, *, event: Event, **kwargs) -> None:
         super().__init__(**kwargs)
         if not isinstance(event, Event):
-            raise TypeError(f"EmitEvent: event={event!r} is not a launch Event")
+            raise RuntimeError(f"EmitEvent: event={event!r} is not a launch Event")
         self.event = event
 
     def execute(self, context: LaunchContext) -> None:
@@ -303,7 +358,11 @@ class Shutdown(EmitEvent):
 
 
 class TimerAction(Action):
-    """Visit actions after a period (s), unless the launch ends or cancel() comes first."""
+    """Visit actions after a period (s), unless the launch ends or cancel() comes first.
+
+    A substitution of the period is performed once everything that is visited with this action was
+    visited: what a scoped group sets is gone by then.
+    """
 
     def __init__(
         self,
@@ -314,46 +373,58 @@ class TimerAction(Action):
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
-        self.period = period
-        self.actions = as_entities(actions)
-        self._cancel_on_shutdown = cancel_on_shutdown
-        self._cancelled = False
+        if not isinstance(period, float | Substitution | Iterable):
+            raise TypeError(
+                f"TimerAction: period must be a float or a substitution, got {period!r}"
+            )
+        if not isinstance(actions, Iterable):
+            raise TypeError(f"TimerAction: actions must be a list, got {actions!r}")
+        if isinstance(period, str):
+            warnings.warn(f"TimerAction: period={period!r} should be a float", stacklevel=2)
+            period = float(period)
+        self.period = normalize_typed(period, float)
+        self.actions = actions
+        self._cancel_on_shutdown = normalize_typed(cancel_on_shutdown, bool)
+        self._is_cancelled = False
+        self._cancelled: asyncio.Future[None] | None = None
         self._task: asyncio.Task[None] | None = None
+        self._locals: dict[str, Any] = {}
 
     def describe_conditional_sub_entities(
         self,
-    ) -> Sequence[tuple[str, Sequence[LaunchDescriptionEntity]]]:
+    ) -> Sequence[tuple[str, Iterable[LaunchDescriptionEntity]]]:
         """Return the actions."""
         return [(f"after {self.period} s", self.actions)]
 
     def cancel(self) -> None:
         """Forget the actions; does nothing once the period is over."""
-        self._cancelled = True
-        if self._task is not None:
-            self._task.cancel()
+        self._is_cancelled = True
+        if self._cancelled is not None and not self._cancelled.done():
+            self._cancelled.set_result(None)
 
     def execute(self, context: LaunchContext) -> None:
-        if self._cancelled:
+        """Start the timer; RuntimeError if it runs: ROS 2's launch would never end then."""
+        if self._is_cancelled:
             return
-        lent = context.get_locals_as_dict()
-
-        def fire(event: TimerEvent, context: LaunchContext) -> Entities:
-            context.extend_locals(lent)
-            return self.actions
-
-        context.register_event_handler(
-            OnEvent(TimerEvent, lambda e: e.timer_action is self, fire, handle_once=True)
-        )
+        if self._task is not None and not self._task.done():
+            raise RuntimeError("TimerAction: it was visited again before its period was over")
+        self._locals = dict(context.get_locals_as_dict())
+        self._cancelled = context.asyncio_loop.create_future()
+        self._task = context.asyncio_loop.create_task(self._wait(context, self._cancelled))
         if perform_typed(context, self._cancel_on_shutdown, bool):
-            context.register_event_handler(
-                OnShutdown(on_shutdown=lambda event, context: self.cancel())
-            )
-        period_s = float(perform_typed(context, self.period, float))
-        self._task = context.asyncio_loop.create_task(self._wait(context, period_s))
+            context.register_event_handler(OnShutdown(on_shutdown=lambda *_: self.cancel()))
 
-    async def _wait(self, context: LaunchContext, period_s: float) -> None:
-        await asyncio.sleep(period_s)
-        context.emit_event_sync(TimerEvent(timer_action=self))
+    def fire(self, context: LaunchContext) -> Iterable[LaunchDescriptionEntity]:
+        """Return the actions, whose locals are those that were when the timer was started."""
+        context.extend_locals(self._locals)
+        return self.actions
+
+    async def _wait(self, context: LaunchContext, cancelled: asyncio.Future[None]) -> None:
+        period_s = perform_typed(context, self.period, float)
+        await asyncio.wait([cancelled], timeout=period_s)
+        if not cancelled.done():
+            context.emit_event_sync(TimerEvent(timer_action=self))
 
     def get_asyncio_future(self) -> asyncio.Future[None] | None:
+        """Return what ends with the period."""
         return self._task

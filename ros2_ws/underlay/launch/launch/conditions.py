@@ -12,6 +12,12 @@ from .utilities import normalize_to_list_of_substitutions, perform_substitutions
 _MEANINGS = {"true": True, "1": True, "false": False, "0": False}
 
 __getattr__ = refuse_names(__name__, {"LaunchConfigurationEquals", "LaunchConfigurationNotEquals"})
+__all__ = [
+    "IfCondition",
+    "InvalidConditionExpressionError",
+    "UnlessCondition",
+    "evaluate_condition_expression",
+]
 
 
 class InvalidConditionExpressionError(ValueError):

@@ -14,21 +14,6 @@ if TYPE_CHECKING:
 SomeEntities = LaunchDescriptionEntity | Iterable[LaunchDescriptionEntity]
 
 
-def as_entities(entities: SomeEntities | None) -> list[LaunchDescriptionEntity]:
-    """Return one entity, several or none as a list; TypeError for anything else."""
-    if entities is None:
-        return []
-    if isinstance(entities, LaunchDescriptionEntity):
-        return [entities]
-    if not isinstance(entities, Iterable):
-        raise TypeError(f"expected launch actions or None, got {entities!r}")
-    found = [entity for entity in entities if entity is not None]
-    for entity in found:
-        if not isinstance(entity, LaunchDescriptionEntity):
-            raise TypeError(f"expected launch actions, got {entity!r} ({type(entity).__name__})")
-    return found
-
-
 class BaseEventHandler:
     """Gives entities in answer to the events that it matches."""
 
@@ -40,7 +25,7 @@ class BaseEventHandler:
         """Return whether the event is one for this handler."""
         return self._matcher(event)
 
-    def describe(self) -> tuple[str, Sequence[LaunchDescriptionEntity]]:
+    def describe(self) -> tuple[str, Sequence[SomeEntities]]:
         """Return when the handler acts, and the entities that it is known to give."""
         return (f"on an event for {type(self).__name__}", [])
 
@@ -53,7 +38,11 @@ class BaseEventHandler:
 
 
 class EventHandler(BaseEventHandler):
-    """Gives fixed entities in answer to the events that it matches."""
+    """Gives fixed entities in answer to the events that it matches.
+
+    They are looked at only when an event comes. A launch file that others include must give a
+    list: a single entity cannot be described before launching, which raises TypeError.
+    """
 
     def __init__(
         self,
@@ -63,11 +52,11 @@ class EventHandler(BaseEventHandler):
         handle_once: bool = False,
     ) -> None:
         super().__init__(matcher=matcher, handle_once=handle_once)
-        self.entities = as_entities(entities)
+        self.entities = entities
 
-    def describe(self) -> tuple[str, Sequence[LaunchDescriptionEntity]]:
+    def describe(self) -> tuple[str, Sequence[SomeEntities]]:
         """Return when the handler acts, and the entities that it gives."""
-        return (super().describe()[0], self.entities)
+        return (super().describe()[0], [*self.entities] if self.entities else [])
 
     def handle(self, event: Event, context: LaunchContext) -> SomeEntities | None:
         """Return the entities."""

@@ -1,4 +1,4 @@
-"""Run a process: start it, pass on what it writes, start it again, and stop it for certain."""
+"""Run a process: start it, pass on what it writes, start it again, and ask it to stop."""
 
 from __future__ import annotations
 
@@ -16,28 +16,30 @@ from typing import Any
 from .action import Action
 from .conditions import evaluate_condition_expression
 from .event_handlers import Answer, OnEvent, OnProcessExit, OnShutdown
+from .events import Shutdown
 from .events.process import (
     ProcessExited,
     ProcessStarted,
     ProcessStderr,
     ProcessStdout,
-    ProcessTargetedEvent,
+    ShutdownProcess,
     SignalProcess,
 )
 from .launch_context import LaunchContext
 from .launch_description_entity import LaunchDescriptionEntity
 from .logging import get_logger, get_output_loggers
 from .some_substitutions_type import SomeSubstitutionsType
+from .substitution import Substitution
 from .substitutions import LaunchConfiguration
+from .unsupported import UnsupportedFeatureError
 from .utilities import (
-    is_substitution,
     normalize_to_list_of_substitutions,
-    perform,
+    normalize_typed,
+    perform_substitutions,
     perform_typed,
 )
 
 _numbers = itertools.count(1)
-_DRAIN_S = 1.0  # what a process leaves behind has this long to end and close its output
 
 Environment = Mapping[Any, SomeSubstitutionsType]
 
@@ -75,11 +77,9 @@ class _Pipes(asyncio.SubprocessProtocol):
         on_start: Callable[[asyncio.SubprocessTransport], None],
         on_data: Callable[[int, bytes], None],
     ) -> None:
-        loop = asyncio.get_running_loop()
         self._on_start = on_start
         self._on_data = on_data
-        self.exited: asyncio.Future[None] = loop.create_future()
-        self.closed: asyncio.Future[None] = loop.create_future()
+        self.exited: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._on_start(transport)
@@ -90,9 +90,6 @@ class _Pipes(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         self.exited.set_result(None)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed.set_result(None)
-
 
 class _Terminal(asyncio.Protocol):
     """Tells of what comes out of one emulated terminal."""
@@ -100,21 +97,19 @@ class _Terminal(asyncio.Protocol):
     def __init__(self, fd: int, on_data: Callable[[int, bytes], None]) -> None:
         self._fd = fd
         self._on_data = on_data
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def data_received(self, data: bytes) -> None:
         self._on_data(self._fd, data)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.closed.set_result(None)
-
 
 class ExecuteProcess(Action):
-    """Run a command as a process group of its own.
+    """Run a command as a child of launch, in launch's own process group.
 
-    At shutdown the group gets SIGINT, after `sigterm_timeout` (s, default 5) SIGTERM, and after
-    `sigkill_timeout` (s, default 5) more SIGKILL. What the process leaves behind in its group when
-    it ends gets SIGTERM and a second later SIGKILL.
+    At shutdown it gets SIGINT (unless the launch itself was interrupted in a terminal, which has
+    told its children then), after `sigterm_timeout` (s, default 5) SIGTERM, and after
+    `sigkill_timeout` (s, default 5) more SIGKILL. Only the process itself is told: what it started
+    is its own business. The timeouts are performed at shutdown, `emulate_tty` at the start of the
+    process, all else when the action is executed.
     """
 
     def __init__(
@@ -131,35 +126,47 @@ class ExecuteProcess(Action):
         sigkill_timeout: SomeSubstitutionsType = LaunchConfiguration("sigkill_timeout", default=5),  # noqa: B008
         emulate_tty: bool = False,
         output: SomeSubstitutionsType | dict[str, Any] = "log",
+        output_format: str | None = None,
         cached_output: bool = False,
         log_cmd: bool = False,
-        on_exit: Answer | None = None,
+        on_exit: Answer = None,
         respawn: bool | SomeSubstitutionsType = False,
         respawn_delay: float | None = None,
         respawn_max_retries: int = -1,
         **kwargs,
     ) -> None:
         super().__init__(**kwargs)
+        if output_format is not None:
+            raise UnsupportedFeatureError(f"{type(self).__name__}(output_format=...)")
         self._cmd = [normalize_to_list_of_substitutions(part) for part in cmd]
-        self._prefix = prefix
-        self._name = name
-        self._cwd = cwd
-        self._env = env
-        self._additional_env = additional_env
+        self._prefix = _normalized(prefix)
+        self._name = _normalized(name)
+        self._cwd = _normalized(cwd)
+        self._env = None if env is None else _normalized_items(env)
+        self._additional_env = [] if additional_env is None else _normalized_items(additional_env)
         self._shell = shell
-        self._timeouts = (sigterm_timeout, sigkill_timeout)
+        self._timeouts = [
+            normalize_to_list_of_substitutions(timeout)
+            for timeout in (sigterm_timeout, sigkill_timeout)
+        ]
         self._emulate_tty = emulate_tty
-        self._output = os.environ.get("OVERRIDE_LAUNCH_PROCESS_OUTPUT") or output
+        output = os.environ.get("OVERRIDE_LAUNCH_PROCESS_OUTPUT", output)
+        self._output = (
+            output if isinstance(output, dict) else normalize_to_list_of_substitutions(output)
+        )
         self._cached_output = cached_output
         self._log_cmd = log_cmd
         self._on_exit = on_exit
-        self._respawn = respawn
+        self._respawn = normalize_typed(respawn, bool)
         self._respawn_delay_s = respawn_delay
         self._respawns_left = respawn_max_retries
         self._details: dict[str, Any] | None = None
+        self._is_executed = False
+        self._streams: dict[str, _Stream] = {}
         self._transport: asyncio.SubprocessTransport | None = None
-        self._group: int | None = None
         self._stop: asyncio.Event | None = None
+        # what is sent in order to stop it, each with the delay before (s)
+        self._stop_signals: list[tuple[float, signal.Signals]] = []
         self._task: asyncio.Task[None] | None = None
 
     # what users and handlers ask
@@ -195,9 +202,7 @@ class ExecuteProcess(Action):
     def _cached(self, source: str) -> str:
         if not self._cached_output:
             raise RuntimeError(f"{self.name or self._cmd}: get_{source}() needs cached_output=True")
-        if self._details is None:
-            return ""
-        return "".join(self._streams[source].text)
+        return "".join(self._streams[source].text) if self._streams else ""
 
     def get_sub_entities(self) -> Sequence[LaunchDescriptionEntity]:
         """Return the actions of on_exit, if it is a list of them."""
@@ -211,93 +216,89 @@ class ExecuteProcess(Action):
 
     def execute(self, context: LaunchContext) -> None:
         """Start the process, unless the launch is about to end; RuntimeError if started before."""
-        if self._details is not None:
-            raise RuntimeError(f"{self.name}: an action can start its process only once")
         self._prepare(context)
+        if self._is_executed:
+            raise RuntimeError(f"{self.name}: an action can start its process only once")
+        self._is_executed = True
         if context.is_shutdown:
             return
+        self._open_outputs(context)
+        for handler in (
+            OnEvent(ShutdownProcess, self._obey_shutdown),
+            OnEvent(SignalProcess, self._obey_signal),
+            OnShutdown(on_shutdown=self._follow_launch),
+            OnProcessExit(target_action=self, on_exit=self._on_exit),
+        ):
+            context.register_event_handler(handler)
         self._stop = asyncio.Event()
-        context.register_event_handler(
-            OnEvent(ProcessTargetedEvent, lambda event: event.process_matcher(self), self._obey)
-        )
-        context.register_event_handler(OnShutdown(on_shutdown=lambda *_: self._stop.set()))
-        if self._on_exit is not None:
-            context.register_event_handler(OnProcessExit(target_action=self, on_exit=self._on_exit))
         self._task = context.asyncio_loop.create_task(self._live(context))
 
     def _prepare(self, context: LaunchContext) -> None:
-        """Perform every substitution, so that what is wrong shows before anything starts."""
-        cmd = [perform(context, part) for part in self._cmd]
+        """Perform the substitutions that are due when the action is executed."""
+        cmd = [perform_substitutions(context, part) for part in self._cmd]
         cmd = self._performed_prefix(context, cmd[0]) + cmd
-        name = perform(context, self._name) if self._name else os.path.basename(cmd[0])
-        name = f"{name}-{next(_numbers)}"
+        name = os.path.basename(cmd[0])
+        if self._name is not None:
+            name = perform_substitutions(context, self._name)
+        cwd = None if self._cwd is None else perform_substitutions(context, self._cwd)
         env = dict(context.environment) if self._env is None else _performed(context, self._env)
-        env |= _performed(context, self._additional_env or {})
-        cwd = perform(context, self._cwd) if self._cwd is not None else None
-        if "emulate_tty" in context.launch_configurations:
-            self._emulate_tty = evaluate_condition_expression(
-                context, [LaunchConfiguration("emulate_tty")]
-            )
+        env |= _performed(context, self._additional_env)
+        name = f"{name}-{next(_numbers)}"
+        self._details = {"action": self, "name": name, "cmd": cmd, "cwd": cwd, "env": env}
         self._respawn = perform_typed(context, self._respawn, bool)
-        self._timeouts_s = [float(perform(context, text)) for text in self._timeouts]
-        output = self._output
-        if isinstance(output, str) or is_substitution(output):
-            output = perform(context, output)
+
+    def _performed_prefix(self, context: LaunchContext, executable: str) -> list[str]:
+        """Return the prefix's words; that of the command line may be for some executables only."""
+        if self._prefix is not None:
+            return shlex.split(perform_substitutions(context, self._prefix))
+        pattern = context.launch_configurations.get("launch-prefix-filter", "")
+        if not re.match(pattern, os.path.basename(executable)):
+            return []
+        return shlex.split(context.launch_configurations.get("launch-prefix", ""))
+
+    def _open_outputs(self, context: LaunchContext) -> None:
+        name, output = self._details["name"], self._output
+        if not isinstance(output, dict):
+            output = perform_substitutions(context, output)
         self._log = get_logger(name)
         loggers = zip(("stdout", "stderr"), get_output_loggers(name, output), strict=True)
         self._streams = {
             source: _Stream(lambda line, log=logger: log.info(f"[{name}] {line}"))
             for source, logger in loggers
         }
-        self._details = {"action": self, "name": name, "cmd": cmd, "cwd": cwd, "env": env}
-
-    def _performed_prefix(self, context: LaunchContext, executable: str) -> list[str]:
-        """Return the prefix's words; that of the command line may be for some executables only."""
-        if self._prefix is not None:
-            return shlex.split(perform(context, self._prefix))
-        pattern = context.launch_configurations.get("launch-prefix-filter", "")
-        if not re.match(pattern, os.path.basename(executable)):
-            return []
-        return shlex.split(context.launch_configurations.get("launch-prefix", ""))
-
-    def _obey(self, event: ProcessTargetedEvent, context: LaunchContext) -> None:
-        """Do what a ShutdownProcess or SignalProcess event asks."""
-        if isinstance(event, SignalProcess):
-            self._log.info(f"sending {event.signal_name}")
-            self._signal(event.signal)
-        else:
-            self._stop.set()
 
     async def _live(self, context: LaunchContext) -> None:
         """Run the process as often as it is to be run."""
-        while True:
-            await self._run(context)
-            if self._stop.is_set() or not self._respawn or self._respawns_left == 0:
-                return
+        while await self._run(context) and self._respawn and self._respawns_left != 0:
+            if self._stop.is_set() or context.is_shutdown:
+                break
             self._respawns_left -= 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), self._respawn_delay_s or 0)
+            if self._respawn_delay_s is not None and self._respawn_delay_s > 0.0:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._stop.wait(), self._respawn_delay_s)
             if self._stop.is_set():
-                return
+                break
+        if self._transport is not None:
+            self._transport.close()
 
-    async def _run(self, context: LaunchContext) -> None:
+    async def _run(self, context: LaunchContext) -> bool:
+        """Run the process once; return whether it could be started."""
         if self._log_cmd:
             self._log.info(f"command: {shlex.join(self.cmd)}")
+        emulate_tty = self._emulate_tty
+        if "emulate_tty" in context.launch_configurations:
+            emulate_tty = evaluate_condition_expression(
+                context, [LaunchConfiguration("emulate_tty")]
+            )
         try:
-            process, outputs = await self._spawn(context)
-        except (OSError, ValueError) as error:
+            exited = await self._spawn(context, emulate_tty)
+        except Exception as error:
             self._log.error(f"cannot start {shlex.join(self.cmd)}: {error}")
-            return
-        stopper = asyncio.ensure_future(self._stop_when_asked())
-        try:
-            await process.exited
-            self._signal(signal.SIGTERM)  # for what it left behind in its group
-            await asyncio.wait(outputs, timeout=_DRAIN_S)
-        finally:  # also when this task is cancelled: nothing may outlive the launch
-            stopper.cancel()
-            self._signal(signal.SIGKILL)
-            self._group = None
-            self._transport.close()
+            return False
+        context.emit_event_sync(ProcessStarted(**self._details))
+        stopper = asyncio.ensure_future(self._stop_when_asked(context))
+        await exited
+        stopper.cancel()
         for stream in self._streams.values():
             stream.flush()
         code, pid = self.return_code, self._details["pid"]
@@ -306,15 +307,14 @@ class ExecuteProcess(Action):
         else:
             self._log.error(f"process [{pid}] has died, exit code {code}: {shlex.join(self.cmd)}")
         context.emit_event_sync(ProcessExited(returncode=code, **self._details))
+        return True
 
-    async def _spawn(self, context: LaunchContext) -> tuple[_Pipes, list[asyncio.Future[None]]]:
-        """Start the process; return its protocol and the futures of its outputs' ends."""
+    async def _spawn(self, context: LaunchContext, emulate_tty: bool) -> asyncio.Future[None]:
+        """Start the process; return what ends with it."""
 
         def on_start(transport: asyncio.SubprocessTransport) -> None:
-            self._transport = transport
-            self._details["pid"] = self._group = transport.get_pid()
+            self._details["pid"] = transport.get_pid()
             self._log.info(f"process started with pid [{transport.get_pid()}]")
-            context.emit_event_sync(ProcessStarted(**self._details))
 
         def on_data(fd: int, data: bytes) -> None:
             self._streams["stdout" if fd == 1 else "stderr"].feed(data, self._cached_output)
@@ -323,15 +323,16 @@ class ExecuteProcess(Action):
 
         loop = asyncio.get_running_loop()
         process = _Pipes(on_start, on_data)
-        options = {"cwd": self._details["cwd"], "env": self._details["env"], "process_group": 0}
-        terminals = {fd: os.openpty() for fd in (1, 2)} if self._emulate_tty else {}
+        options = {"cwd": self._details["cwd"], "env": self._details["env"], "close_fds": False}
+        terminals = {fd: os.openpty() for fd in (1, 2)} if emulate_tty else {}
         for fd, (_, theirs) in terminals.items():
             options["stdout" if fd == 1 else "stderr"] = theirs
         try:
             if self._shell:
-                await loop.subprocess_shell(lambda: process, " ".join(self.cmd), **options)
+                start = loop.subprocess_shell(lambda: process, " ".join(self.cmd), **options)
             else:
-                await loop.subprocess_exec(lambda: process, *self.cmd, **options)
+                start = loop.subprocess_exec(lambda: process, *self.cmd, **options)
+            self._transport, _ = await start
         except BaseException:
             for ours, _ in terminals.values():
                 os.close(ours)
@@ -339,33 +340,68 @@ class ExecuteProcess(Action):
         finally:
             for _, theirs in terminals.values():
                 os.close(theirs)
-        outputs = [process.closed]
         for fd, (ours, _) in terminals.items():
             terminal = _Terminal(fd, on_data)
             await loop.connect_read_pipe(lambda t=terminal: t, os.fdopen(ours, "rb", 0))
-            outputs.append(terminal.closed)
-        return process, outputs
+        return process.exited
 
     # stopping
 
-    async def _stop_when_asked(self) -> None:
-        """Once asked to stop, ask the process group ever more firmly."""
+    def _obey_shutdown(self, event: ShutdownProcess, context: LaunchContext) -> None:
+        if event.process_matcher(self):
+            self._begin_stop(context, interrupt=True)
+
+    def _follow_launch(self, event: Shutdown, context: LaunchContext) -> None:
+        # a terminal interrupts the children together with launch
+        self._begin_stop(context, interrupt=not event.due_to_sigint or context.noninteractive)
+
+    def _begin_stop(self, context: LaunchContext, interrupt: bool) -> None:
+        """Let the process be asked to stop, ever more firmly, once it runs."""
+        if self._stop.is_set() or self._task.done():
+            return
+        self._stop.set()
+        if interrupt:
+            self._stop_signals = [(0.0, signal.SIGINT)]
+        sigterm_s, sigkill_s = [
+            float(perform_substitutions(context, timeout)) for timeout in self._timeouts
+        ]
+        self._stop_signals += [(sigterm_s, signal.SIGTERM), (sigkill_s, signal.SIGKILL)]
+
+    async def _stop_when_asked(self, context: LaunchContext) -> None:
         await self._stop.wait()
-        sigterm_s, sigkill_s = self._timeouts_s
-        self._signal(signal.SIGINT)
-        await asyncio.sleep(sigterm_s)
-        self._log.error(f"still running {sigterm_s:g} s after SIGINT: sending SIGTERM")
-        self._signal(signal.SIGTERM)
-        await asyncio.sleep(sigkill_s)
-        self._log.error(f"still running {sigkill_s:g} s after SIGTERM: sending SIGKILL")
-        self._signal(signal.SIGKILL)
+        for delay_s, number in self._stop_signals:
+            if delay_s:
+                await asyncio.sleep(delay_s)
+                self._log.error(f"still running {delay_s:g} s later: {number.name} follows")
+            event = SignalProcess(signal_number=number, process_matcher=lambda a: a is self)
+            context.emit_event_sync(event)
 
-    def _signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process group, if there is any."""
-        if self._group is not None:
+    def _obey_signal(self, event: SignalProcess, context: LaunchContext) -> None:
+        """Send the signal; RuntimeError if the process has not started, TypeError for a name."""
+        if not event.process_matcher(self):
+            return
+        if self._transport is None:
+            raise RuntimeError(f"{self.name} was sent {event.signal_name} before it has started")
+        if self.return_code is None:
+            self._log.info(f"sending {event.signal_name}")
+            is_kill = event.signal == "SIGKILL"  # the only one that may be given by its name
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._group, number)
+                self._transport.send_signal(signal.SIGKILL if is_kill else event.signal)
 
 
-def _performed(context: LaunchContext, env: Environment) -> dict[str, str]:
-    return {perform(context, name): perform(context, value) for name, value in env.items()}
+def _normalized(subject: SomeSubstitutionsType | None) -> list[Substitution] | None:
+    return None if subject is None else normalize_to_list_of_substitutions(subject)
+
+
+def _normalized_items(env: Environment) -> list[tuple[list[Substitution], list[Substitution]]]:
+    normalize = normalize_to_list_of_substitutions
+    return [(normalize(name), normalize(value)) for name, value in env.items()]
+
+
+def _performed(
+    context: LaunchContext, env: list[tuple[list[Substitution], list[Substitution]]]
+) -> dict[str, str]:
+    return {
+        perform_substitutions(context, name): perform_substitutions(context, value)
+        for name, value in env
+    }

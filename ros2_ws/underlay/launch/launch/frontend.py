@@ -7,12 +7,30 @@ from collections.abc import Callable
 
 from . import substitutions
 from .substitution import Substitution
+from .substitutions import TextSubstitution
 from .unsupported import UnsupportedFeatureError, refuse_names
 
 __getattr__ = refuse_names(__name__, {"Entity", "Parser", "expose_action", "expose_substitution"})
 
 # the forms of the complete stack that are left out here
-_REFUSED = {"anon", "command", "exec-in-pkg", "file-content", "log_dir", "param"}
+_REFUSED = {
+    "anon",
+    "command",
+    "exec-in-pkg",
+    "file-content",
+    "launch_log_dir",
+    "log_dir",
+    "param",
+}
+
+
+def _evaluation(expression: list[Substitution], modules: list[Substitution] | None = None):
+    if modules is None:
+        return substitutions.PythonExpression(expression)
+    names = "".join(part.text for part in modules).split(",")
+    return substitutions.PythonExpression(expression, [name.strip() for name in names])
+
+
 _FACTORIES: dict[str, Callable[..., Substitution]] = {
     "all": substitutions.AllSubstitution,
     "and": substitutions.AndSubstitution,
@@ -22,7 +40,7 @@ _FACTORIES: dict[str, Callable[..., Substitution]] = {
         name, default_value=default
     ),
     "equals": substitutions.EqualsSubstitution,
-    "eval": substitutions.PythonExpression,
+    "eval": _evaluation,
     "filename": substitutions.ThisLaunchFile,
     "find-exec": lambda name: substitutions.FindExecutable(name=name),
     "if": substitutions.IfElseSubstitution,
@@ -31,7 +49,22 @@ _FACTORIES: dict[str, Callable[..., Substitution]] = {
     "or": substitutions.OrSubstitution,
     "var": lambda name, default=None: substitutions.LaunchConfiguration(name, default=default),
 }
-_TOKEN = re.compile(r"\\(.)|(\$\()|(\))|(['\"])|(\s+)|(.)", re.DOTALL)
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
+
+
+def _text_but(special: str) -> re.Pattern[str]:
+    """Match text without the `special` characters, unless a backslash escapes them."""
+    return re.compile(rf"(?:[^{special}]|\$(?!\()|(?<=\\)[$()]|\\['\"]?)+")
+
+
+# Text outside of substitutions and within their arguments, by the quotes that it stands in.
+_TEXT = {"": _text_but(r"$"), "'": _text_but(r"'\\$"), '"': _text_but(r"\"\\$")}
+_ARGUMENT = {
+    "": _text_but(r" '\"\\$()"),
+    "'": _text_but(r" '\\$()"),
+    '"': _text_but(r" \"\\$()"),
+}
 
 
 def register_substitution(name: str, factory: Callable[..., Substitution]) -> None:
@@ -42,67 +75,76 @@ def register_substitution(name: str, factory: Callable[..., Substitution]) -> No
 def parse_substitution(text: str) -> list[Substitution]:
     """Return text with `$(name argument ...)` in it as substitutions.
 
-    Arguments are separated by spaces, may be quoted, and may hold substitutions themselves; a
-    backslash keeps the next character as it is. Raises ValueError on what cannot be understood.
+    Arguments are separated by one space each, stand wholly in quotes or in none, and may hold
+    substitutions themselves, in which the same quotes hold on. A backslash keeps the next
+    character as it is, and vanishes. Raises ValueError on what cannot be understood.
     """
-    tokens = [(match.lastindex, match.group(match.lastindex)) for match in _TOKEN.finditer(text)]
-    parts, position = _parse_text(tokens, 0, until=None)
-    assert position == len(tokens)
+    if not text:
+        return [TextSubstitution(text=text)]
+    parts, position = _parse(text, 0, _TEXT[""], quote="")
+    if position != len(text):
+        raise _error(text, position)
     return parts
 
 
-Tokens = list[tuple[int | None, str]]
-_ESCAPED, _OPEN, _CLOSE, _QUOTE, _SPACE, _CHARACTER = range(1, 7)
-
-
-def _parse_text(tokens: Tokens, position: int, until: str | None) -> tuple[list, int]:
-    """Read substitutions and text up to the quote `until`, or to the end."""
+def _parse(
+    text: str, position: int, characters: re.Pattern[str], quote: str
+) -> tuple[list[Substitution], int]:
+    """Read text and substitutions from a position on; return them and the position after them."""
     parts: list[Substitution] = []
-    while position < len(tokens):
-        kind, value = tokens[position]
-        if kind == _QUOTE and value == until:
-            return parts, position + 1
-        position = _take(tokens, position, parts)
-    if until is not None:
-        raise ValueError(f"a quote {until} is not closed")
+    while True:
+        if match := characters.match(text, position):
+            plain = re.sub(r"\\(.)", r"\1", match.group())
+            parts.append(TextSubstitution(text=plain))
+            position = match.end()
+        elif text.startswith("$(", position):
+            part, position = _parse_call(text, position, quote)
+            parts.append(part)
+        else:
+            return parts, position
+
+
+def _parse_call(text: str, start: int, quote: str) -> tuple[Substitution, int]:
+    """Read a substitution, which begins with $( at `start`."""
+    name = _NAME.match(text, start + 2)
+    if not name:
+        raise _error(text, start)
+    arguments, position = [], name.end()
+    while text.startswith(" ", position):
+        argument, position = _parse_argument(text, position + 1, quote)
+        arguments.append(argument)
+    if not text.startswith(")", position):
+        raise _error(text, start)
+    return _make(name.group(), arguments), position + 1
+
+
+def _parse_argument(text: str, start: int, quote: str) -> tuple[list[Substitution], int]:
+    opening = text[start : start + 1]
+    if not quote and opening in ("'", '"'):
+        parts, position = _parse(text, start + 1, _TEXT[opening], opening)
+        if not text.startswith(opening, position):
+            raise _error(text, start)
+        return parts, position + 1
+    parts, position = _parse(text, start, _ARGUMENT[quote], quote)
+    if not parts:
+        raise _error(text, start)
     return parts, position
 
 
-def _take(tokens: Tokens, position: int, parts: list[Substitution]) -> int:
-    """Add one substitution or one piece of text to `parts`; return the next position."""
-    kind, value = tokens[position]
-    if kind == _OPEN:
-        substitution, position = _parse_call(tokens, position + 1)
-        parts.append(substitution)
-        return position
-    if parts and isinstance(parts[-1], substitutions.TextSubstitution):
-        value = parts.pop().text + value
-    parts.append(substitutions.TextSubstitution(text=value))
-    return position + 1
-
-
-def _parse_call(tokens: Tokens, position: int) -> tuple[Substitution, int]:
-    """Read what follows a `$(`, up to its closing parenthesis."""
-    words: list[list[Substitution]] = [[]]
-    while position < len(tokens):
-        kind, value = tokens[position]
-        if kind == _CLOSE:
-            return _make(*[word for word in words if word]), position + 1
-        if kind == _SPACE:
-            words.append([])
-            position += 1
-        elif kind == _QUOTE:
-            quoted, position = _parse_text(tokens, position + 1, until=value)
-            words[-1] += quoted or [substitutions.TextSubstitution(text="")]
-        else:
-            position = _take(tokens, position, words[-1])
-    raise ValueError("a $( is not closed by )")
-
-
-def _make(*words: list[Substitution]) -> Substitution:
-    name = "".join(part.text for part in words[0]) if words else ""
+def _make(name: str, arguments: list[list[Substitution]]) -> Substitution:
     if name in _REFUSED:
         raise UnsupportedFeatureError(f"the substitution $({name})")
     if name not in _FACTORIES:
         raise ValueError(f"$({name}) is no known substitution; there are {', '.join(_FACTORIES)}")
-    return _FACTORIES[name](*words[1:])
+    try:
+        return _FACTORIES[name](*arguments)
+    except TypeError as error:
+        raise ValueError(f"$({name}) with {len(arguments)} arguments: {error}") from error
+
+
+def _error(text: str, position: int) -> ValueError:
+    line = text.count("\n", 0, position) + 1
+    return ValueError(
+        f"line {line}: {text[position : position + 40]!r} is not closed, has quotes within a word, "
+        "or more than one space between words"
+    )

@@ -36,16 +36,15 @@ class LaunchContext:
         self.argv = list(argv or ())
         self.noninteractive = noninteractive
         self.asyncio_loop: asyncio.AbstractEventLoop | None = None
-        self.is_shutdown = False
+        self.is_shutdown = False  # once true, it stays so
         self.launch_configurations: dict[str, Any] = {}
         self._globals: dict[str, Any] = {}
         self._locals: dict[str, Any] = {}
         self._saved_locals: list[dict[str, Any]] = []
         self._saved_scopes: list[tuple[dict[str, Any], dict[str, str]]] = []
         self._event_handlers: deque[BaseEventHandler] = deque()
-        self._events: deque[Event] = deque()
+        self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._completion_futures: list[asyncio.Future[Any]] = []
-        self._news: asyncio.Event | None = None  # set when there is something to do; made by run
 
     @property
     def environment(self) -> MutableMapping[str, str]:
@@ -105,10 +104,8 @@ class LaunchContext:
         return any(handler.matches(event) for handler in tuple(self._event_handlers))
 
     def emit_event_sync(self, event: Event) -> None:
-        """Queue an event. Thread-safe."""
-        self._events.append(event)
-        if self.asyncio_loop is not None:
-            self.asyncio_loop.call_soon_threadsafe(self._news.set)
+        """Queue an event. Not thread-safe: other threads use LaunchService.emit_event()."""
+        self._events.put_nowait(event)
 
     async def emit_event(self, event: Event) -> None:
         """Queue an event."""
@@ -117,7 +114,6 @@ class LaunchContext:
     def add_completion_future(self, completion_future: asyncio.Future[Any]) -> None:
         """Let the launch wait for a future before it counts as idle."""
         self._completion_futures.append(completion_future)
-        completion_future.add_done_callback(lambda _: self._news.set())
 
     # substitutions
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from .launch_context import LaunchContext
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 class FoundArgument(NamedTuple):
-    """A declaration, whether it is surely visited, and the includes that lead to it."""
+    """A declaration, whether it may be left out, and the includes that it was found among."""
 
     argument: DeclareLaunchArgument
     conditional: bool
-    includes: tuple[IncludeLaunchDescription, ...]
+    includes: list[IncludeLaunchDescription]
 
 
 class LaunchDescription(LaunchDescriptionEntity):
@@ -27,7 +27,7 @@ class LaunchDescription(LaunchDescriptionEntity):
         self,
         initial_entities: Iterable[LaunchDescriptionEntity] | None = None,
     ) -> None:
-        self.entities = list(initial_entities or ())
+        self.entities = [] if initial_entities is None else list(initial_entities)
 
     def add_entity(self, entity: LaunchDescriptionEntity) -> None:
         """Add an entity at the end."""
@@ -50,26 +50,35 @@ class LaunchDescription(LaunchDescriptionEntity):
         return [found.argument for found in self.find_launch_arguments(conditional_inclusion)]
 
     def find_launch_arguments(self, conditional: bool = False) -> list[FoundArgument]:
-        """Return get_launch_arguments()'s answer with where each was found."""
-        first: dict[str, FoundArgument] = {}
-        for found in _walk(self.entities, conditional, ()):
-            first.setdefault(found.argument.name, found)
-        return list(first.values())
+        """Return get_launch_arguments()'s answer with where each was found.
+
+        As in ROS 2, only what a condition gives directly counts as conditional, not what lies
+        deeper; and all includes below one of this description's own are found together.
+        """
+        found: dict[str, FoundArgument] = {}
+        _search(self.entities, conditional, None, found)
+        return list(found.values())
 
 
-def _walk(
+def _search(
     entities: Iterable[LaunchDescriptionEntity],
     conditional: bool,
-    includes: tuple[IncludeLaunchDescription, ...],
-) -> Iterator[FoundArgument]:
+    includes: list[IncludeLaunchDescription] | None,
+    found: dict[str, FoundArgument],
+) -> None:
     from .actions import DeclareLaunchArgument, IncludeLaunchDescription
 
     for entity in entities:
         inside = includes
         if isinstance(entity, DeclareLaunchArgument):
-            yield FoundArgument(entity, conditional or entity.condition is not None, includes)
+            is_conditional = conditional or entity.condition is not None
+            found.setdefault(
+                entity.name,
+                FoundArgument(entity, is_conditional, [] if includes is None else includes),
+            )
         elif isinstance(entity, IncludeLaunchDescription):
-            inside = (*includes, entity)
-        yield from _walk(entity.describe_sub_entities(), conditional, inside)
+            inside = [] if includes is None else includes
+            inside.append(entity)
+        _search(entity.describe_sub_entities(), False, inside, found)
         for _, sub_entities in entity.describe_conditional_sub_entities():
-            yield from _walk(sub_entities, True, inside)
+            _search(sub_entities, True, inside, found)

@@ -15,14 +15,21 @@ from .unsupported import UnsupportedFeatureError, refuse_names
 from .utilities import describe, normalize_to_list_of_substitutions, perform
 
 __getattr__ = refuse_names(__name__, {"FrontendLaunchDescriptionSource"})
+__all__ = [
+    "AnyLaunchDescriptionSource",
+    "InvalidLaunchFileError",
+    "InvalidPythonLaunchFileError",
+    "PythonLaunchDescriptionSource",
+    "get_launch_description_from_python_launch_file",
+]
 
 
-class InvalidPythonLaunchFileError(RuntimeError):
+class InvalidPythonLaunchFileError(Exception):
     """A file is not a Python launch file."""
 
 
-class InvalidLaunchFileError(RuntimeError):
-    """A file is no launch file at all."""
+class InvalidLaunchFileError(Exception):
+    """A file is no launch file at all, or cannot be loaded."""
 
 
 class LaunchDescriptionSource:
@@ -77,12 +84,17 @@ class PythonLaunchDescriptionSource(LaunchDescriptionSource):
 
 
 class AnyLaunchDescriptionSource(PythonLaunchDescriptionSource):
-    """A launch file of whatever kind; here that means Python."""
+    """A launch file of any kind, here Python; InvalidLaunchFileError if it cannot be loaded."""
 
     def _load(self, location: str) -> LaunchDescription:
         if Path(location).suffix in (".xml", ".yaml", ".yml"):
             raise UnsupportedFeatureError(f"{location}: a launch file in XML or YAML")
-        return super()._load(location)
+        try:
+            return super()._load(location)
+        except Exception as error:
+            raise InvalidLaunchFileError(
+                f"launch file {location}: {type(error).__name__}: {error}"
+            ) from error
 
 
 def get_launch_description_from_python_launch_file(path: str | os.PathLike) -> LaunchDescription:

@@ -1,4 +1,7 @@
-"""The substitutions. Those without a value here raise SubstitutionFailure when performed."""
+"""The substitutions. Those without a value here raise SubstitutionFailure when performed.
+
+An expression raises whatever Python raises.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,26 @@ from .utilities import (
 )
 
 __getattr__ = refuse_names(__name__, {"AnonName", "Command", "FileContent", "LaunchLogDir"})
+__all__ = [
+    "AllSubstitution",
+    "AndSubstitution",
+    "AnySubstitution",
+    "EnvironmentVariable",
+    "EqualsSubstitution",
+    "FindExecutable",
+    "IfElseSubstitution",
+    "LaunchConfiguration",
+    "LocalSubstitution",
+    "NotEqualsSubstitution",
+    "NotSubstitution",
+    "OrSubstitution",
+    "PathJoinSubstitution",
+    "PythonExpression",
+    "SubstitutionFailure",
+    "TextSubstitution",
+    "ThisLaunchFile",
+    "ThisLaunchFileDir",
+]
 
 _TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
@@ -71,15 +94,18 @@ class EnvironmentVariable(Substitution):
         self, name: SomeSubstitutionsType, *, default_value: SomeSubstitutionsType | None = None
     ) -> None:
         self.name = normalize_to_list_of_substitutions(name)
-        self._default = None if default_value is None else _as_texts(default_value)
+        self._default = (
+            None if default_value is None else normalize_to_list_of_substitutions(default_value)
+        )
 
     def perform(self, context: LaunchContext) -> str:
+        # the default is performed first: a wrong one fails even if it is not needed
+        default = None if self._default is None else perform(context, self._default)
         name = perform(context, self.name)
-        if name in context.environment:
-            return context.environment[name]
-        if self._default is None:
+        value = context.environment.get(name, default)
+        if value is None:
             raise SubstitutionFailure(f"environment variable '{name}' is not set")
-        return perform(context, self._default)
+        return value
 
 
 class PathJoinSubstitution(Substitution):
@@ -107,19 +133,15 @@ class PythonExpression(Substitution):
             module = importlib.import_module(part.perform(context))
             names |= vars(module) if module is math else {}
             names[module.__name__] = module
-        expression = perform(context, self.expression)
-        try:
-            return str(eval(expression, {}, names))
-        except Exception as error:
-            raise SubstitutionFailure(
-                f"PythonExpression {expression!r}: {type(error).__name__}: {error}"
-            ) from error
+        return str(eval(perform(context, self.expression), {}, names))
 
 
 class LocalSubstitution(Substitution):
     """An expression on the context's locals, such as `event.returncode`."""
 
     def __init__(self, expression: str, description: str | None = None) -> None:
+        if not isinstance(expression, str):
+            raise TypeError(f"LocalSubstitution: expression must be a str, got {expression!r}")
         self.expression = expression
         self.description = description
 

@@ -42,11 +42,10 @@ def pytest_fixture_setup(fixturedef: Any, request: pytest.FixtureRequest) -> Ite
     loop: asyncio.AbstractEventLoop = request.getfixturevalue("event_loop")
     result = yield
     description = result[0] if isinstance(result, Sequence) and result else result
-    if not isinstance(description, LaunchDescription):
-        raise TypeError(
-            f"launch fixture {settings.name} must return a LaunchDescription, or a sequence that "
-            f"begins with one, got {result!r}"
-        )
+    assert isinstance(description, LaunchDescription), (
+        f"launch fixture {settings.name} must return a LaunchDescription, or a sequence that "
+        f"begins with one, got {result!r}"
+    )
     ready = loop.create_future()
     _ready_action(settings, description)._add_callback(
         lambda: ready.done() or ready.set_result(None)
@@ -100,26 +99,24 @@ def pytest_pycollect_makeitem(
             f"{name}: @pytest.mark.launch needs fixture=a function made by @launch_pytest.fixture"
         )
     shutdown = mark.kwargs.get("shutdown", False)
-    in_two_parts = inspect.isgeneratorfunction(obj) or inspect.isasyncgenfunction(obj)
-    if shutdown and in_two_parts:
-        raise collector.CollectError(
-            f"{name}: what follows a generator's yield runs after shutdown, so it cannot be "
-            "marked shutdown=True"
-        )
     pytest.mark.usefixtures(settings.name, "launch_service", "event_loop")(obj)
     items = list(collector._genfunctions(name, obj))
     for item in items:
         item._launch = _LaunchTest(settings, shutdown)
-    if not in_two_parts or settings.scope == "function":
+    if not _is_in_two_parts(obj) or shutdown or settings.scope == "function":
         return items
     # others still use the launch: the second part becomes an item that runs after all of them
     second_items = list(collector._genfunctions(name, obj))
     for item, second in zip(items, second_items, strict=True):
         second.name += "[shutdown_test]"
         second._nodeid += "[shutdown_test]"
-        second._launch = _LaunchTest(settings, shutdown=True)
+        second._launch = _LaunchTest(settings, shutdown=True, is_second=True)
         item._launch.second = second._launch
     return items + second_items
+
+
+def _is_in_two_parts(function: Callable[..., Any]) -> bool:
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
 
 
 @pytest.hookimpl(trylast=True)
@@ -156,9 +153,10 @@ def _same_launch(item: pytest.Item, other: pytest.Item) -> bool:
 class _LaunchTest:
     """How one collected test is to be run; `generator` is what the first part left suspended."""
 
-    def __init__(self, settings: LaunchFixture, shutdown: bool) -> None:
+    def __init__(self, settings: LaunchFixture, shutdown: bool, is_second: bool = False) -> None:
         self.settings = settings
         self.shutdown = shutdown
+        self.is_second = is_second
         self.second: _LaunchTest | None = None
         self.generator: Any = None
 
@@ -171,13 +169,19 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
         return None
     loop: asyncio.AbstractEventLoop = pyfuncitem.funcargs["event_loop"]
     service: LaunchService = pyfuncitem.funcargs["launch_service"]
+    function = pyfuncitem.obj
+    if test.shutdown and not test.is_second and _is_in_two_parts(function):
+        pytest.fail(
+            "what follows a generator's yield runs after shutdown, so it cannot be marked "
+            "shutdown=True",
+            pytrace=False,
+        )
     if test.shutdown:
         finish(service, test.settings.auto_shutdown)
-    function = pyfuncitem.obj
     arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
     if inspect.iscoroutinefunction(function):
         loop.run_until_complete(function(**arguments))
-    elif not inspect.isgeneratorfunction(function) and not inspect.isasyncgenfunction(function):
+    elif not _is_in_two_parts(function):
         loop.run_until_complete(_in_thread(functools.partial(function, **arguments)))
     elif test.shutdown:
         if test.generator is None:
@@ -195,11 +199,13 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 def _first_part(loop: asyncio.AbstractEventLoop, generator: Any) -> None:
-    """Run up to the yield."""
+    """Run up to the yield; with ROS 2's launch a generator that has none hangs or fails."""
     if inspect.isasyncgen(generator):
         loop.run_until_complete(anext(generator))
-    else:
-        loop.run_until_complete(_in_thread(functools.partial(next, generator, None)))
+        return
+    ended = object()
+    if loop.run_until_complete(_in_thread(functools.partial(next, generator, ended))) is ended:
+        pytest.fail("a launch test that is a generator must yield once", pytrace=False)
 
 
 def _second_part(loop: asyncio.AbstractEventLoop, generator: Any) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from launch import Action, LaunchContext, SomeSubstitutionsType
@@ -11,13 +10,13 @@ from launch.actions import ExecuteProcess
 from launch.logging import get_logger
 from launch.substitutions import SubstitutionFailure
 from launch.unsupported import refuse_names
-from launch.utilities import normalize_to_list_of_substitutions, perform
+from launch.utilities import normalize_to_list_of_substitutions, perform, perform_substitutions
 
+from .names import check_name, check_namespace, join, join_namespaces
 from .parameter_descriptions import (
     ParameterFile,
-    ParameterValue,
     evaluate_parameters,
-    to_yaml,
+    normalize_parameters,
     write_parameters,
 )
 from .substitutions import ExecutableInPackage
@@ -28,23 +27,32 @@ __getattr__ = refuse_names(
         "ComposableNodeContainer",
         "LifecycleTransition",
         "LoadComposableNodes",
+        "ROSTimer",
         "RosTimer",
         "SetParametersFromFile",
         "SetROSLogDir",
         "SetUseSimTime",
     },
 )
+__all__ = [
+    "LifecycleNode",
+    "Node",
+    "PushROSNamespace",
+    "PushRosNamespace",
+    "SetParameter",
+    "SetRemap",
+]
 
 # the launch configurations that carry what the Set and Push actions set, so that groups scope it
 _NAMESPACE, _PARAMETERS, _REMAPS = "ros_namespace", "global_params", "ros_remaps"
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 class Node(ExecuteProcess):
     """Run a ROS node.
 
     `parameters` is a list of dictionaries, paths of YAML files and ParameterFiles, of which later
-    ones win; `remappings` a list of (from, to); `executable` a path if there is no `package`.
+    ones win; `remappings` a list of tuples (from, to); `ros_arguments` a list; `executable` a path
+    if there is no `package`. TypeError at once for what cannot be one of these.
     """
 
     def __init__(
@@ -55,24 +63,23 @@ class Node(ExecuteProcess):
         name: SomeSubstitutionsType | None = None,
         namespace: SomeSubstitutionsType | None = None,
         exec_name: SomeSubstitutionsType | None = None,
-        parameters: Sequence[Any] | None = None,
+        parameters: list[Any] | None = None,
         remappings: Iterable[tuple[SomeSubstitutionsType, SomeSubstitutionsType]] | None = None,
-        ros_arguments: Iterable[SomeSubstitutionsType] | None = None,
+        ros_arguments: list[SomeSubstitutionsType] | None = None,
         arguments: Iterable[SomeSubstitutionsType] | None = None,
         **kwargs,
     ) -> None:
-        if parameters is not None and not isinstance(parameters, list | tuple):
-            raise TypeError(f"Node: parameters must be a list, got {parameters!r}")
-        for rule in remappings or ():
-            if not isinstance(rule, tuple) or len(rule) != 2:
-                raise TypeError(f"Node: a remapping must be a tuple (from, to), got {rule!r}")
+        for what, value in (("parameters", parameters), ("ros_arguments", ros_arguments)):
+            if not isinstance(value, list | None):
+                raise TypeError(f"Node: {what} must be a list, got {value!r}")
         start = executable if package is None else ExecutableInPackage(executable, package)
-        ros = ["--ros-args", *ros_arguments] if ros_arguments else []
-        super().__init__(cmd=[start, *(arguments or ()), *ros], name=exec_name, **kwargs)
+        own = () if arguments is None else arguments
+        ros = [] if ros_arguments is None else ["--ros-args", *ros_arguments]
+        self._parameters = [_normalize(item) for item in parameters or []]
+        super().__init__(cmd=[start, *own, *ros], name=exec_name, **kwargs)
         self._node_name = name
         self._node_namespace = namespace
-        self._parameters = list(parameters or ())
-        self._remappings = list(remappings or ())
+        self._remappings = [_remapping(rule) for rule in remappings or []]
         self._full_name: str | None = None
 
     @property
@@ -84,39 +91,40 @@ class Node(ExecuteProcess):
 
     def execute(self, context: LaunchContext) -> None:
         """Start the node with its ROS arguments."""
-        words = ["--ros-args", *self._name_words(context)]
-        words += self._parameter_words(context) + self._remapping_words(context)
-        self._cmd += [normalize_to_list_of_substitutions(word) for word in words]
+        if self._full_name is None:
+            words = ["--ros-args", *self._name_words(context)]
+            words += self._parameter_words(context) + self._remapping_words(context)
+            self._cmd += [normalize_to_list_of_substitutions(word) for word in words]
         super().execute(context)
 
     def _name_words(self, context: LaunchContext) -> list[str]:
         """Return the arguments for name and namespace, and remember the full name."""
-        name = None if self._node_name is None else perform(context, self._node_name)
-        if name is not None and not _NAME.fullmatch(name):
-            raise ValueError(f"'{name}' is not a valid node name: letters, digits and _ only")
+        name, namespace = "<node_name_unspecified>", "<node_namespace_unspecified>"
+        words = []
+        if self._node_name is not None:
+            name = perform(context, self._node_name)
+            check_name(name)
+            words += ["-r", f"__node:={name}"]
         own = None if self._node_namespace is None else perform(context, self._node_namespace)
-        namespace = join_namespaces(context.launch_configurations.get(_NAMESPACE), own)
-        prefix = "<node_namespace_unspecified>" if namespace is None else namespace.rstrip("/")
-        self._full_name = f"{prefix}/{name or '<node_name_unspecified>'}"
-        words = [] if name is None else ["-r", f"__node:={name}"]
-        return words + ([] if namespace is None else ["-r", f"__ns:={namespace}"])
+        joined = join_namespaces(context.launch_configurations.get(_NAMESPACE), own)
+        if joined is not None:
+            check_namespace(joined)
+            namespace = joined
+            words += ["-r", f"__ns:={namespace}"]
+        self._full_name = join(namespace, name)
+        return words
 
     def _parameter_words(self, context: LaunchContext) -> list[str]:
         """Return the arguments for parameters: what SetParameter set, then the node's own."""
         words = []
         for name, value in context.launch_configurations.get(_PARAMETERS, ()):
-            words += ["-p", f"{name}:={to_yaml(value)}"]
+            words += ["-p", f"{name}:={value}"]
         for parameters in self._parameters:
             if isinstance(parameters, Mapping):
-                known = "unspecified>" not in self._full_name
+                key = "/**" if "unspecified>" in self._full_name else self._full_name
                 values = evaluate_parameters(context, parameters)
-                key = self._full_name if known else "/**"
-                path = write_parameters(to_yaml({key: {"ros__parameters": values}}))
-            elif isinstance(parameters, ParameterValue):
-                raise TypeError("Node: a ParameterValue must be a value in a parameter dictionary")
+                path = write_parameters({key: {"ros__parameters": values}})
             else:
-                if not isinstance(parameters, ParameterFile):
-                    parameters = ParameterFile(parameters)
                 path = parameters.evaluate(context)
             if path.is_file():
                 words += ["--params-file", str(path)]
@@ -129,8 +137,24 @@ class Node(ExecuteProcess):
     def _remapping_words(self, context: LaunchContext) -> list[str]:
         """Return the arguments for remappings: what SetRemap set, then the node's own."""
         rules = list(context.launch_configurations.get(_REMAPS, ()))
-        rules += [(perform(context, old), perform(context, new)) for old, new in self._remappings]
+        rules += [
+            (perform_substitutions(context, old), perform_substitutions(context, new))
+            for old, new in self._remappings
+        ]
         return [word for old, new in rules for word in ("-r", f"{old}:={new}")]
+
+
+def _normalize(parameters: Any) -> ParameterFile | Mapping[Any, Any]:
+    if isinstance(parameters, Mapping):
+        return normalize_parameters(parameters)
+    return parameters if isinstance(parameters, ParameterFile) else ParameterFile(parameters)
+
+
+def _remapping(rule: tuple[SomeSubstitutionsType, SomeSubstitutionsType]) -> tuple[list, list]:
+    if not isinstance(rule, tuple) or len(rule) != 2:
+        raise TypeError(f"Node: a remapping must be a tuple (from, to), got {rule!r}")
+    old, new = map(normalize_to_list_of_substitutions, rule)
+    return old, new
 
 
 class LifecycleNode(Node):
@@ -141,6 +165,12 @@ class LifecycleNode(Node):
     ) -> None:
         super().__init__(name=name, namespace=namespace, **kwargs)
 
+    def execute(self, context: LaunchContext) -> None:
+        """Start the node; RuntimeError if it has no name."""
+        if self._node_name is None:
+            raise RuntimeError("LifecycleNode: name must not be None")
+        super().execute(context)
+
 
 class PushROSNamespace(Action):
     """Put the nodes that follow in this scope into a namespace."""
@@ -150,33 +180,43 @@ class PushROSNamespace(Action):
         self.namespace = normalize_to_list_of_substitutions(namespace)
 
     def execute(self, context: LaunchContext) -> None:
+        """Set the namespace; SubstitutionFailure if it cannot be one."""
         before = context.launch_configurations.get(_NAMESPACE)
-        pushed = perform(context, self.namespace)
+        namespace = join_namespaces(before, perform_substitutions(context, self.namespace))
         try:
-            context.launch_configurations[_NAMESPACE] = join_namespaces(before, pushed)
-        except ValueError as error:
+            check_namespace(namespace)
+        except Exception as error:
             raise SubstitutionFailure(f"PushRosNamespace: {error}") from error
+        context.launch_configurations[_NAMESPACE] = namespace
 
 
 PushRosNamespace = PushROSNamespace
 
 
 class SetParameter(Action):
-    """Give the nodes that follow in this scope a parameter, which their own ones override."""
+    """Give the nodes that follow in this scope a parameter, which their own ones override.
+
+    Two traps of ROS 2's launch: what is set within a group also holds after it if anything was
+    set before it; and a node reads the value from its command line as YAML, so that there a
+    list is a text like (1, 2), and a text like true a boolean.
+    """
 
     def __init__(self, name: SomeSubstitutionsType, value: Any, **kwargs) -> None:
         super().__init__(**kwargs)
-        self.name = normalize_to_list_of_substitutions(name)
-        self.value = value
+        self._parameters = normalize_parameters(
+            {tuple(normalize_to_list_of_substitutions(name)): value}
+        )
 
     def execute(self, context: LaunchContext) -> None:
-        values = evaluate_parameters(context, {perform(context, self.name): self.value})
-        before = context.launch_configurations.get(_PARAMETERS, [])
-        context.launch_configurations[_PARAMETERS] = [*before, *values.items()]
+        values = evaluate_parameters(context, self._parameters)
+        context.launch_configurations.setdefault(_PARAMETERS, []).extend(values.items())
 
 
 class SetRemap(Action):
-    """Give the nodes that follow in this scope a remapping, which comes before their own ones."""
+    """Give the nodes that follow in this scope a remapping, which comes before their own ones.
+
+    As with SetParameter, it outlives its group if there was one before the group.
+    """
 
     def __init__(self, src: SomeSubstitutionsType, dst: SomeSubstitutionsType, **kwargs) -> None:
         super().__init__(**kwargs)
@@ -184,21 +224,8 @@ class SetRemap(Action):
         self.dst = normalize_to_list_of_substitutions(dst)
 
     def execute(self, context: LaunchContext) -> None:
-        before = context.launch_configurations.get(_REMAPS, [])
-        rule = (perform(context, self.src), perform(context, self.dst))
-        context.launch_configurations[_REMAPS] = [*before, rule]
-
-
-def join_namespaces(base: str | None, own: str | None) -> str | None:
-    """Return `own` below `base`, or `own` alone if it begins with /; None without either.
-
-    Raises ValueError for what is not a namespace.
-    """
-    if base is None and own is None:
-        return None
-    joined = own if own and own.startswith("/") else f"{base or ''}/{own or ''}"
-    joined = "/" + joined.strip("/")
-    names = joined.strip("/").split("/") if joined != "/" else []
-    if not all(_NAME.fullmatch(name) for name in names):
-        raise ValueError(f"'{joined}' is not a valid namespace: names of letters, digits, _ and /")
-    return joined
+        rule = (
+            perform_substitutions(context, self.src),
+            perform_substitutions(context, self.dst),
+        )
+        context.launch_configurations.setdefault(_REMAPS, []).append(rule)

@@ -11,6 +11,7 @@ from launch.unsupported import refuse_names
 from launch.utilities import normalize_to_list_of_substitutions, perform
 
 __getattr__ = refuse_names(__name__, {"Parameter"})
+__all__ = ["ExecutableInPackage", "FindPackage", "FindPackagePrefix", "FindPackageShare"]
 
 
 class FindPackage(Substitution):
@@ -54,7 +55,7 @@ class ExecutableInPackage(FindPackagePrefix):
         """Return <prefix>/lib/<package>/<executable>; SubstitutionFailure if there is none."""
         package, executable = perform(context, self.package), perform(context, self.executable)
         directory = os.path.join(self.find(package), "lib", package)
-        path = shutil.which(executable, path=directory)
+        path = shutil.which(executable, path=directory) if os.path.exists(directory) else None
         if path is None:
             raise SubstitutionFailure(
                 f"package '{package}' has no executable '{executable}' in {directory}"

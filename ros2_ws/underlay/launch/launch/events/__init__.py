@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ..event import Event
-from ..unsupported import refuse_names
 from . import process as process
 
 if TYPE_CHECKING:
@@ -14,7 +13,14 @@ if TYPE_CHECKING:
     from ..actions import TimerAction
     from ..launch_description import LaunchDescription
 
-__getattr__ = refuse_names(__name__, {"ExecutionComplete"})
+__all__ = [
+    "ExecutionComplete",
+    "IncludeLaunchDescription",
+    "Shutdown",
+    "TimerEvent",
+    "matches_action",
+    "process",
+]
 
 
 class Shutdown(Event):
@@ -23,6 +29,13 @@ class Shutdown(Event):
     def __init__(self, *, reason: str = "reason not given", due_to_sigint: bool = False) -> None:
         self.reason = reason
         self.due_to_sigint = due_to_sigint
+
+
+class ExecutionComplete(Event):
+    """An action, with its process or its timer, has ended."""
+
+    def __init__(self, *, action: Action) -> None:
+        self.action = action
 
 
 class IncludeLaunchDescription(Event):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..event import Event
 from ..unsupported import refuse_names
@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     from ..actions import ExecuteProcess
 
 __getattr__ = refuse_names(__name__, {"ProcessStdin"})
+__all__ = [
+    "ProcessExited",
+    "ProcessIO",
+    "ProcessStarted",
+    "ProcessStderr",
+    "ProcessStdout",
+    "ProcessTargetedEvent",
+    "RunningProcessEvent",
+    "ShutdownProcess",
+    "SignalProcess",
+    "matches_executable",
+    "matches_name",
+    "matches_pid",
+]
 
 ProcessMatcher = Callable[["ExecuteProcess"], bool]
 
@@ -87,30 +101,41 @@ class ShutdownProcess(ProcessTargetedEvent):
 
 
 class SignalProcess(ProcessTargetedEvent):
-    """A request to send one signal, given by number or by name."""
+    """A request to send one signal: a member of signal.Signals, or the text "SIGKILL".
+
+    Other texts are taken here and raise TypeError when the signal is to be sent; plain numbers
+    raise it at once.
+    """
 
     def __init__(
-        self, *, signal_number: signal.Signals | int | str, process_matcher: ProcessMatcher
+        self, *, signal_number: signal.Signals | str, process_matcher: ProcessMatcher
     ) -> None:
         super().__init__(process_matcher=process_matcher)
-        self.signal = (
-            signal.Signals[signal_number]
-            if isinstance(signal_number, str)
-            else signal.Signals(signal_number)
-        )
-        self.signal_name = self.signal.name
+        if not isinstance(signal_number, str | signal.Signals):
+            raise TypeError(
+                f"SignalProcess: signal_number must be one of signal.Signals, got {signal_number!r}"
+            )
+        self.signal = signal_number
+        self.signal_name = signal_number if isinstance(signal_number, str) else signal_number.name
 
 
 def matches_pid(pid: int) -> ProcessMatcher:
-    """Match the process with this id."""
-    return lambda action: (action.process_details or {}).get("pid") == pid
+    """Match the process with this id; KeyError if one is asked that has not started."""
+    return _matches(lambda details: details["pid"] == pid)
 
 
 def matches_name(name: str) -> ProcessMatcher:
     """Match the process with this name, number included: `talker-1`."""
-    return lambda action: (action.process_details or {}).get("name") == name
+    return _matches(lambda details: details["name"] == name)
 
 
 def matches_executable(executable: str) -> ProcessMatcher:
     """Match the processes whose command's first word ends in `executable`."""
-    return lambda action: (action.process_details or {"cmd": [""]})["cmd"][0].endswith(executable)
+    return _matches(lambda details: details["cmd"][0].endswith(executable))
+
+
+def _matches(holds: Callable[[dict[str, Any]], bool]) -> ProcessMatcher:
+    def matcher(action: ExecuteProcess) -> bool:
+        return action.process_details is not None and holds(action.process_details)
+
+    return matcher

@@ -2,9 +2,10 @@
 
 Every tool comes as a coroutine for tests that are coroutines and as a `_sync` function for others.
 Those for output take a function of the text written so far and need `cached_output=True` of the
-process: `wait_for_*` return whether the function's answer became true within `timeout` (s; None
-waits for ever), `assert_*` let its AssertionError out if it still fails then. Those for start and
-exit return whether it happened, counted from the call.
+process: `wait_for_*` return whether the function's answer became true within `timeout` (s),
+`assert_*` let its AssertionError out if it still fails then. They need a timeout unless all is well
+at once: TypeError without. Those for start and exit return whether it happened, counted from the
+call; without a timeout they wait for ever.
 """
 
 from __future__ import annotations
@@ -67,6 +68,12 @@ def _wait_sync(
     return held
 
 
+def _require(timeout: float | None, held: Any) -> None:
+    """Refuse to wait for output without an end, as ROS 2's launch_pytest does."""
+    if timeout is None and not held:
+        raise TypeError("waiting for output takes a timeout (s)")
+
+
 def _output_tools(source: str, is_assertion: bool) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Return the coroutine function and the function that wait for output from `source`."""
 
@@ -99,6 +106,7 @@ def _output_tools(source: str, is_assertion: bool) -> tuple[Callable[..., Any], 
         seen = asyncio.Event()
         handler = make(execute_process_action, lambda _: seen.set())
         holds = condition(execute_process_action, validate_output)
+        _require(timeout, holds())
         held = await _wait(launch_context, handler, seen, holds, timeout)
         return conclude(execute_process_action, validate_output, held)
 
@@ -111,6 +119,7 @@ def _output_tools(source: str, is_assertion: bool) -> tuple[Callable[..., Any], 
         seen = threading.Event()
         handler = make(execute_process_action, lambda _: seen.set())
         holds = condition(execute_process_action, validate_output)
+        _require(timeout, holds())
         held = _wait_sync(launch_context, handler, seen, holds, timeout)
         return conclude(execute_process_action, validate_output, held)
 
