@@ -67,7 +67,7 @@ def trained(driven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of `trained`, with planners that search little."""
-    from foresight.bundle.manifest import ActionSpec, ImageSpec, PlannerSpec
+    from foresight.bundle.manifest import ImageSpec, PlannerSpec
     from foresight.training.export import export_bundle
     from foresight.training.train import load_trained
 
@@ -78,8 +78,6 @@ def exported(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         load_trained(trained),
         folder,
         image=ImageSpec(),
-        action=ActionSpec(),
         planners={"planner": small, "fast": least},
-        robot="homebot",
     )
     return folder

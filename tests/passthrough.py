@@ -16,8 +16,9 @@ import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from foresight.bodies import body_of
+from foresight.bodies.profile import RobotProfile
 from foresight.bundle.manifest import (
-    ActionSpec,
     Calibration,
     GraphFile,
     ImageSpec,
@@ -26,6 +27,9 @@ from foresight.bundle.manifest import (
     Scale,
 )
 
+HOMEBOT = Path(__file__).parents[1] / "config" / "robots" / "homebot.yaml"
+BODY = body_of(RobotProfile.load(HOMEBOT))
+ACTION_S = 0.5
 HORIZON = 4
 SPEED = 0.2
 FLOAT = TensorProto.FLOAT
@@ -57,9 +61,9 @@ def write_graphs(folder: Path, models: dict[str, onnx.ModelProto], latent_size: 
         graphs[name] = GraphFile(file=f"{name}.onnx", sha256=hashlib.sha256(data).hexdigest())
     manifest = Manifest(
         name=folder.name,
-        robot="homebot",
+        body=BODY,
         image=IMAGE,
-        action=ActionSpec(),
+        action_s=ACTION_S,
         latent_size=latent_size,
         planners={"planner": SEARCH},
         graphs=graphs,

@@ -16,6 +16,7 @@ from onnx import ModelProto, TensorProto
 import passthrough as follow
 import scripted as stories
 from foresight import bundle
+from foresight.bodies.profile import RobotProfile
 from foresight.bundle import BundleError
 from foresight.bundle.loading import MAX_MANIFEST_BYTES
 from foresight.perception.encoder import Encoder
@@ -156,7 +157,7 @@ def test_malformed_manifest(folder: Path, text: bytes) -> None:
         ("schema_version", 1),
         ("latent_size", 0),
         ("latent_size", "many"),
-        ("robot", None),
+        ("action_s", 0),
         ("calibration", {"latent_surprise": float("nan"), "arrived_gap": 0.2}),
         ("unheard_of", 1),
     ],
@@ -166,7 +167,9 @@ def test_wrong_value_is_named(folder: Path, key: str, value: object) -> None:
     assert f"'{key}" in refusal(folder)
 
 
-@pytest.mark.parametrize("key", ["latent_size", "graphs", "action", "calibration", "planners"])
+@pytest.mark.parametrize(
+    "key", ["latent_size", "graphs", "body", "action_s", "calibration", "planners"]
+)
 def test_missing_key_is_named(folder: Path, key: str) -> None:
     edit(folder, lambda content: content.pop(key))
     assert f"'{key}'" in refusal(folder)
@@ -179,8 +182,110 @@ def test_manifest_without_one_of_the_graphs(folder: Path) -> None:
 
 @pytest.mark.parametrize("low", [(0.6, -1.4), (-0.2,), (float("nan"), -1.4)])
 def test_action_bounds_must_make_sense(folder: Path, low: tuple[float, ...]) -> None:
-    edit(folder, lambda content: content["action"].update(low=list(low)))
-    assert "action" in refusal(folder)
+    edit(folder, lambda content: content["body"]["action"].update(low=list(low)))
+    assert "body.action" in refusal(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"kinematics": "walking"}, "'body.kinematics'"),
+        ({"robot": None}, "'body.robot'"),
+        ({"travel": {"cruise_mps": 0}}, "'body.travel.cruise_mps'"),
+        (
+            {"action": {"names": ["x_mps", "y_mps"], "low": [-1, -1], "high": [1, 1]}},
+            "linear_mps, angular_radps",
+        ),
+    ],
+)
+def test_a_body_that_nobody_knows_is_refused(
+    folder: Path, change: dict[str, Any], told: str
+) -> None:
+    edit(folder, lambda content: content["body"].update(change))
+    assert told in refusal(folder)
+
+
+def test_each_action_has_its_usual_deviation(folder: Path) -> None:
+    edit(folder, lambda content: content["calibration"].update(twist_spread=[0.1]))
+    assert "twist_spread needs one number for each action" in refusal(folder)
+
+
+# ----- manifests of the version before
+
+
+def as_schema_3(content: dict[str, Any]) -> None:
+    """Write a manifest as version 3 did, which knew no body."""
+    body = content.pop("body")
+    content["schema_version"] = 3
+    content["robot"] = body["robot"]
+    content["proprioception"] = ["linear_mps", "angular_radps", "bump"]
+    content["action"] = body["action"] | {"duration_s": content.pop("action_s")}
+    for spec in content["planners"].values():
+        spec["radius_m"] = body["footprint_radius_m"]
+
+
+def test_a_bundle_of_schema_3_means_the_same_as_before(folder: Path) -> None:
+    now = bundle.load(folder).manifest
+    edit(folder, as_schema_3)
+    before = bundle.load(folder)
+    assert before.manifest == now
+    for graph in GRAPHS:
+        assert before.session(graph).inputs
+
+
+@pytest.mark.parametrize("key", ["robot", "action", "planners"])
+def test_a_bundle_of_schema_3_that_lacks_something_is_refused(folder: Path, key: str) -> None:
+    edit(folder, as_schema_3)
+    edit(folder, lambda content: content.pop(key))
+    assert f"schema_version 3 has it (KeyError('{key}'))" in refusal(folder)
+
+
+# ----- the robot
+
+
+@pytest.fixture
+def profile(homebot: Path) -> RobotProfile:
+    return RobotProfile.load(homebot)
+
+
+def unfit(folder: Path, profile: RobotProfile, **change: Any) -> str:
+    """Why the robot with that change cannot drive by the bundle."""
+    with pytest.raises(BundleError) as caught:
+        bundle.load(folder).check_robot(profile.model_copy(update={"name": "mine"} | change))
+    message = str(caught.value)
+    assert "\n" not in message and str(folder) in message
+    assert "made for the robot 'homebot'" in message and "the robot 'mine'" in message
+    return message
+
+
+def test_the_robot_that_a_bundle_was_made_for_fits(folder: Path, profile: RobotProfile) -> None:
+    bundle.load(folder).check_robot(profile)
+
+
+def test_a_slimmer_and_faster_robot_fits(folder: Path, profile: RobotProfile) -> None:
+    limits = profile.limits.model_copy(update={"linear_max_mps": 0.8})
+    slim = profile.model_copy(update={"footprint_radius_m": 0.1, "limits": limits})
+    bundle.load(folder).check_robot(slim)
+
+
+def test_a_wider_robot_is_refused(folder: Path, profile: RobotProfile) -> None:
+    message = unfit(folder, profile, footprint_radius_m=0.3)
+    assert "keep a radius of 0.17 m clear, footprint_radius_m of the robot is 0.3" in message
+
+
+@pytest.mark.parametrize(
+    ("limit", "value", "told"),
+    [
+        ("linear_max_mps", 0.3, "linear_mps from -0.2 to 0.5, beyond -0.2 to 0.3"),
+        ("linear_min_mps", 0.0, "linear_mps from -0.2 to 0.5, beyond 0 to 0.5"),
+        ("angular_max_radps", 1.0, "angular_radps from -1.4 to 1.4, beyond -1 to 1"),
+    ],
+)
+def test_a_slower_robot_is_refused(
+    folder: Path, profile: RobotProfile, limit: str, value: float, told: str
+) -> None:
+    limits = profile.limits.model_copy(update={limit: value})
+    assert told in unfit(folder, profile, limits=limits)
 
 
 def test_graph_outside_the_folder(folder: Path) -> None:
@@ -206,7 +311,6 @@ def replace_encoder(folder: Path, graph: ModelProto) -> None:
         ("encoder", {"image": {"width": 64}}, "image"),
         ("encoder", {"latent_size": 4}, "latent"),
         ("dynamics", {"latent_size": 4}, "latent"),
-        ("dynamics", {"proprioception": ["linear_mps", "angular_radps"]}, "proprioception"),
         ("planner", {"latent_size": 4}, "latent"),
         ("planner", {"planners": {"planner": {"horizon": 6}}}, "warm_start"),
         ("planner", {"planners": {"planner": {"iterations": 3}}}, "noise"),

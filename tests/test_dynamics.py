@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from foresight.world_model.losses import Windows, displacement, world_model_loss
 from foresight.world_model.networks import LATENT, ConvEncoder, PairNetwork, Predictor, WorldModel
+from passthrough import BODY
 
 STEPS = 3
 
@@ -48,7 +49,7 @@ class Fixed(nn.Module):
 
 def parts_with(latent: Tensor, batch: int) -> dict[str, float]:
     """Parts of the loss for latents (batch * (STEPS + 3), D)."""
-    model = WorldModel()
+    model = WorldModel(BODY)
     model.encoder = Fixed(latent)
     return world_model_loss(model, windows(batch))[1]
 
@@ -78,14 +79,14 @@ def test_latents_do_not_depend_on_their_neighbours_in_the_batch() -> None:
 
 def test_untrained_predictor_expects_no_change_but_the_commanded_twist() -> None:
     latent, body, action = torch.randn(4, LATENT), torch.randn(4, 3), torch.randn(4, 2)
-    step = Predictor()(latent, body, action)
+    step = Predictor(BODY.typical_action)(latent, body, action)
     torch.testing.assert_close(step.latent, latent)
     torch.testing.assert_close(step.proprioception[:, :2], action)
     torch.testing.assert_close(step.proprioception[:, 2], torch.sigmoid(step.bump_logit))
 
 
 def test_prediction_depends_on_the_action() -> None:
-    predictor = Predictor()
+    predictor = Predictor(BODY.typical_action)
     for parameter in predictor.parameters():
         nn.init.normal_(parameter, std=0.1)
     latent, body = torch.randn(1, LATENT), torch.zeros(1, 3)
@@ -102,7 +103,7 @@ def test_one_latent_compares_with_many() -> None:
 
 
 def test_learned_distance_is_never_negative() -> None:
-    model = WorldModel()
+    model = WorldModel(BODY)
     energy = model.distance_energy(100 * torch.randn(50, LATENT), 100 * torch.randn(50, LATENT))
     assert energy.shape == (50,) and (energy >= 0).all()
 
@@ -187,7 +188,7 @@ def test_standing_still_is_predicted_for_free() -> None:
 
 def test_foreseen_bumps_cost_less_than_unforeseen_ones() -> None:
     drives = windows(8)
-    model = WorldModel()
+    model = WorldModel(BODY)
     model.encoder = Fixed(torch.randn(8 * (STEPS + 3), LATENT))
     drives.bump[:] = 1.0
     losses = {}
@@ -199,13 +200,13 @@ def test_foreseen_bumps_cost_less_than_unforeseen_ones() -> None:
 
 
 def test_total_is_the_sum_of_its_parts() -> None:
-    total, parts = world_model_loss(WorldModel(), windows(3))
+    total, parts = world_model_loss(WorldModel(BODY), windows(3))
     assert float(total.detach()) == pytest.approx(sum(parts.values()), rel=1e-5)
 
 
 def test_everything_but_distance_and_policy_learns_from_it() -> None:
     """These two are fitted on frozen latents."""
-    model = WorldModel()
+    model = WorldModel(BODY)
     world_model_loss(model, windows(3))[0].backward()
     untouched = {name for name, p in model.named_parameters() if p.grad is None}
     later = ("distance_net.", "policy.")
@@ -215,7 +216,7 @@ def test_everything_but_distance_and_policy_learns_from_it() -> None:
 def test_prediction_shapes_the_latents_it_aims_at() -> None:
     """No stop-gradient: the target moves as well, and variance keeps it from collapsing."""
     latent = torch.randn(3 * (STEPS + 3), LATENT, requires_grad=True)
-    model = WorldModel()
+    model = WorldModel(BODY)
     model.encoder = Fixed(latent)
     world_model_loss(model, windows(3))[0].backward()
     last_frames = latent.grad.view(3, STEPS + 3, LATENT)[:, STEPS]
@@ -223,7 +224,7 @@ def test_prediction_shapes_the_latents_it_aims_at() -> None:
 
 
 def test_updates_lower_the_loss() -> None:
-    model, drives = WorldModel(), windows(4)
+    model, drives = WorldModel(BODY), windows(4)
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
     losses = []
     for _ in range(8):

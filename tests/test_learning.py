@@ -12,8 +12,6 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor
 
 from drives import circle, straight
@@ -29,8 +27,9 @@ from foresight.training.distance import Teacher, build_teacher
 from foresight.training.journal import CURVE
 from foresight.training.train import CHECKPOINT, TRAINED, TrainingError, load_trained, train
 from foresight.world_model.losses import displacement
+from foresight.world_model.motion import motion_of
 from foresight.world_model.networks import WorldModel
-from foresight.world_model.travel import travel_seconds
+from passthrough import BODY
 
 SEED = 0
 
@@ -258,42 +257,7 @@ def test_wanderer_gets_around(homebot: Path) -> None:
     assert angular.min() < -0.5 and angular.max() > 0.5
 
 
-# ----- seconds to go
-
-
-def there(x: float, y: float, yaw: float) -> Tensor:
-    return torch.tensor([x, y, math.sin(yaw), math.cos(yaw)], dtype=torch.float64)
-
-
-metres = st.floats(-5, 5)
-turns = st.floats(-3.1, 3.1)
-
-
-def test_staying_takes_no_time() -> None:
-    assert float(travel_seconds(there(0, 0, 0))) == pytest.approx(0, abs=1e-5)
-
-
-@given(metres, metres, turns)
-def test_going_elsewhere_takes_time(x: float, y: float, yaw: float) -> None:
-    seconds = float(travel_seconds(there(x, y, yaw)))
-    assert math.isfinite(seconds)
-    assert seconds >= math.hypot(x, y) / 0.5 - 1e-9  # the robot's top speed
-
-
-@given(turns, st.floats(0, 5), st.floats(0.01, 1))
-def test_farther_along_a_straight_line_takes_longer(
-    bearing: float, metres: float, more: float
-) -> None:
-    def seconds(distance: float) -> float:
-        cos, sin = math.cos(bearing), math.sin(bearing)
-        return float(travel_seconds(there(distance * cos, distance * sin, 0.0)))
-
-    assert seconds(metres + more) > seconds(metres)
-
-
-@given(st.floats(0, 3.0), st.floats(0.01, 0.1))
-def test_turning_further_takes_longer(yaw: float, more: float) -> None:
-    assert travel_seconds(there(0, 0, yaw + more)) > travel_seconds(there(0, 0, yaw))
+# ----- the teacher of distances
 
 
 class Stub:
@@ -309,7 +273,7 @@ class Stub:
 
 
 def teacher_of(drives: Drives, recognises: bool) -> Teacher:
-    return build_teacher(Stub(recognises), drives, drives.pose)  # type: ignore[arg-type]
+    return build_teacher(Stub(recognises), drives, drives.pose, motion_of(BODY))  # type: ignore[arg-type]
 
 
 def test_teacher_knows_the_way_that_was_driven(tmp_path: Path) -> None:
@@ -415,6 +379,6 @@ def test_figures_that_the_drives_cannot_show_are_left_out(tmp_path: Path) -> Non
     """Without a bump on the held-out drives there is no telling how well bumps are foreseen."""
     episode = circle(0)
     episode.bump[:] = 0
-    _, quality = calibrate(WorldModel(), Drives(saved(tmp_path, [episode])), count=20)
+    _, quality = calibrate(WorldModel(BODY), Drives(saved(tmp_path, [episode])), count=20)
     metrics = quality.metrics()
     assert "bump_auroc" not in metrics and "effective_rank" in metrics

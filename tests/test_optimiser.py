@@ -1,123 +1,74 @@
-"""What the planner's search promises: it keeps clear of the scan and homes in on decoded poses."""
+"""The search by itself, with a dynamics and an objective that are neither learned nor of a
+differential drive: a point that moves freely in the plane, and where it is to be."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from foresight.bundle.manifest import ActionSpec, PlannerSpec
-from foresight.solvers.icem import HOMING_M, ICEM
-from foresight.world_model.networks import LATENT, WorldModel
+from foresight.bodies.body import ActionBounds
+from foresight.bundle.manifest import PlannerSpec
+from foresight.solvers.icem import ICEM
+from foresight.solvers.parts import Candidates, Prediction
 
-ACTION = ActionSpec()
-SETTINGS = PlannerSpec()
-AHEAD = torch.tensor([0.4, 0.0]).expand(1, SETTINGS.horizon, 2)
-
-
-@pytest.fixture(scope="module")
-def optimiser() -> ICEM:
-    torch.manual_seed(0)
-    return ICEM(WorldModel().eval(), ACTION, SETTINGS).eval()
+BOUNDS = ActionBounds(names=("x_mps", "y_mps", "z_mps"), low=(-1, -1, -1), high=(1, 1, 1))
+SETTINGS = PlannerSpec(samples=64, proposals=8, iterations=12, horizon=6, elites=8, kept=4)
+PLAN = (SETTINGS.horizon, 3)
 
 
-def far_but(*points: tuple[float, float]) -> Tensor:
-    """Obstacles (K, 2) m: these, and nothing else near."""
-    obstacles = torch.full((SETTINGS.obstacles, 2), 100.0)
-    obstacles[: len(points)] = torch.tensor(points).view(-1, 2)
-    return obstacles
+class Point(nn.Module):
+    """The latent is where it is (3,) m; an action moves it by as many metres."""
+
+    def forward(self, latent: Tensor, proprioception: Tensor, actions: Tensor) -> Prediction:
+        places = (latent + actions.cumsum(1)).transpose(0, 1)
+        nothing = torch.zeros(places.shape[:2])
+        return Prediction(places, nothing, nothing + 1)
 
 
-def blocked(optimiser: ICEM, actions: Tensor, obstacles: Tensor) -> Tensor:
-    """How far a way of actions (1, H, 2) is blocked, (1, H)."""
-    x, y, _ = optimiser._way(actions)
-    return optimiser._blocked(x, y, obstacles).T
+class BeThere(nn.Module):
+    """To be at a point at the end. Its task: that point (1, 3)."""
+
+    def cost(self, candidates: Candidates, *task: Tensor) -> Tensor:
+        return self.report(candidates, *task)[0][-1]
+
+    def report(self, candidates: Candidates, *task: Tensor) -> tuple[Tensor, Tensor]:
+        energy = (candidates.foreseen.latents - task[0]).norm(dim=2)
+        return energy, candidates.foreseen.bumps
 
 
-def test_a_free_way_is_not_blocked(optimiser: ICEM) -> None:
-    assert float(blocked(optimiser, AHEAD, far_but()).max()) < 1e-6
+def plan_to(goal: list[float], committed: Tensor, delay: float) -> tuple[Tensor, ...]:
+    generator = torch.Generator().manual_seed(0)
+    return ICEM(Point(), BeThere(), BOUNDS, SETTINGS)(
+        torch.zeros(1, 3),
+        torch.zeros(1, 4),
+        torch.tensor([goal]),
+        committed,
+        torch.tensor([delay]),
+        torch.zeros(1, *PLAN),
+        torch.rand(SETTINGS.proposals, *PLAN, generator=generator) * 2 - 1,
+        torch.randn(SETTINGS.iterations, SETTINGS.samples - 1, *PLAN, generator=generator),
+    )
 
 
-def test_a_way_is_blocked_from_the_obstacle_on(optimiser: ICEM) -> None:
-    """At 0.4 m/s the disc of 0.17 m touches what is 1 m ahead in the fifth action, after 2 s."""
-    found = blocked(optimiser, AHEAD, far_but((1.0, 0.0)))[0]
-    assert float(found[:3].max()) < 0.01
-    assert float(found[4:].min()) > 0.99  # beyond it, too
+def test_the_search_finds_what_is_wanted() -> None:
+    actions, energy, places, collision, uncertainty = plan_to([2, -1, 1], torch.zeros(1, 3), 0.0)
+    assert actions.shape == (1, *PLAN) and places.shape == (1, *PLAN)
+    torch.testing.assert_close(places[0, -1], torch.tensor([2.0, -1.0, 1.0]), atol=0.15, rtol=0)
+    assert float(energy[0, -1]) < 0.2 < float(energy[0, 0])
+    assert float(collision.max()) == 0 and float(uncertainty.min()) == 1
 
 
-def test_what_stands_beside_the_way_does_not_block_it(optimiser: ICEM) -> None:
-    beside = SETTINGS.radius_m + SETTINGS.margin_m
-    assert float(blocked(optimiser, AHEAD, far_but((1.0, beside + 0.06))).max()) < 0.01
-    assert float(blocked(optimiser, AHEAD, far_but((1.0, beside - 0.06))).max()) > 0.99
+def test_a_plan_keeps_the_bounds() -> None:
+    actions, *_ = plan_to([100, 0, 0], torch.zeros(1, 3), 0.0)
+    assert float(actions.max()) <= 1
+    assert float(actions[..., 0].min()) > 0.5
 
 
-def test_turning_on_the_spot_is_free_even_beside_a_wall(optimiser: ICEM) -> None:
-    turning = torch.tensor([0.0, 1.0]).expand(1, SETTINGS.horizon, 2)
-    touching = far_but((SETTINGS.radius_m + 0.005, 0.0))
-    assert float(blocked(optimiser, turning, touching).max()) < 0.3
-    assert float(blocked(optimiser, AHEAD, touching).min()) > 0.99
-
-
-def test_the_plan_keeps_clear_of_a_wall(optimiser: ICEM) -> None:
-    """Whatever the untrained model hopes for: a wall of points 0.5 m ahead is not driven into."""
-    wall = far_but(*[(0.5, 0.04 * k) for k in range(-60, 60)])
-    generator = torch.Generator().manual_seed(1)
-    plan = (SETTINGS.horizon, 2)
-    low, high = torch.tensor(ACTION.low), torch.tensor(ACTION.high)
-    held = torch.rand(SETTINGS.proposals, 1, 2, generator=generator).expand(-1, *plan)
-    proposals = low + (high - low) * held
-    with torch.no_grad():
-        actions, *_ = optimiser(
-            torch.zeros(1, LATENT),
-            torch.zeros(1, 3),
-            torch.ones(1, LATENT),
-            torch.tensor([[1.5, 0.0, 0.0]]),
-            torch.ones(1),
-            wall,
-            torch.zeros(1, 2),
-            torch.zeros(1),
-            AHEAD,
-            proposals,
-            torch.randn(SETTINGS.iterations, SETTINGS.samples - 1, *plan, generator=generator),
-        )
-    assert float(blocked(optimiser, actions, wall).max()) < 0.5
-
-
-def test_a_way_follows_the_unicycle(optimiser: ICEM) -> None:
-    """A quarter turn left, then half a metre on, in actions of half a second."""
-    actions = AHEAD.clone()
-    actions[0, :2] = torch.tensor([[0.0, math.pi], [1.0, 0.0]])
-    place = torch.stack(optimiser._way(actions))[:2, :4, 0].T
-    heading = optimiser._way(actions)[2][:4]
-    expected = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.25], [0.0, 0.5]])
-    torch.testing.assert_close(place, expected, atol=1e-6, rtol=0)
-    quarter = math.pi / 2
-    expected = torch.tensor([quarter / 2, quarter, quarter, quarter])
-    torch.testing.assert_close(heading[:, 0], expected, atol=1e-6, rtol=0)
-
-
-def test_close_by_the_pose_of_the_goal_counts(optimiser: ICEM) -> None:
-    """Its place is trusted, and 0.2 m further on: half a second at cruising speed."""
-    learned = torch.tensor([[1.7]])
-
-    def energy(metres: float, trust: float) -> float:
-        here = [torch.zeros(1, 1)] * 3
-        goal_pose = torch.tensor([[metres, 0.0, 0.0]])
-        return float(optimiser._homing(learned, *here, goal_pose, torch.tensor([trust])))
-
-    assert energy(0.2, 1.0) == pytest.approx(math.log1p(0.2 / 0.4), abs=0.07)
-    assert energy(0.2, 0.0) == pytest.approx(1.7)  # not sure that it is close
-    assert energy(4 * HOMING_M, 1.0) == pytest.approx(1.7, abs=0.01)  # too far off
-
-
-def test_close_by_turning_to_the_heading_of_the_goal_pays(optimiser: ICEM) -> None:
-    learned = here = torch.zeros(1, 1)
-    goal_pose, sure = torch.tensor([[0.0, 0.0, 1.0]]), torch.ones(1)
-    energies = [
-        float(optimiser._homing(learned, here, here, torch.full((1, 1), yaw), goal_pose, sure))
-        for yaw in (-0.5, 0.0, 0.5, 1.0)
-    ]
-    assert sorted(energies, reverse=True) == energies
-    assert energies[-1] < 0.05
+@pytest.mark.parametrize("delay", [0.0, 0.5, 1.0])
+def test_what_is_past_changing_is_imagined(delay: float) -> None:
+    """Of the first action, that share is what the robot does anyway."""
+    anyway = torch.tensor([[-1.0, 0.5, 0.0]])
+    actions, _, places, _, _ = plan_to([2, -1, 1], anyway, delay)
+    first = (1 - delay) * actions[:, 0] + delay * anyway
+    torch.testing.assert_close(places[:, 0], first)

@@ -16,10 +16,15 @@ from foresight import bundle
 from foresight.bundle import Bundle, BundleError
 from foresight.planning import Navigator
 from foresight.solvers.coloured_noise import colouring
-from foresight.world_model.networks import LATENT, PROPRIOCEPTION, WorldModel
-from foresight.world_model.rollout import Remaining, Rollout
+from foresight.training.export import fused
+from foresight.training.pretrained import load_pretrained
+from foresight.world_model.networks import LATENT, Predictor, WorldModel
+from foresight.world_model.objective import Remaining
+from foresight.world_model.rollout import Rollout
+from passthrough import BODY
 from reference_planner import ReferencePlanner
 
+SHIPPED = Path(__file__).parents[1] / "models" / "apartment"
 OUTPUTS = ["actions", "energy", "latents", "collision", "uncertainty"]
 
 
@@ -31,10 +36,9 @@ def model(exported: Path) -> Bundle:
 
 def situation(loaded: Bundle, planner: str, seed: int) -> dict[str, np.ndarray]:
     """Inputs of a planner as a robot might meet them: a goal somewhere, walls at random."""
-    rng, spec, action = np.random.default_rng(seed), loaded.manifest.planners[planner], 2
-    low, high = (
-        np.array(bound) for bound in (loaded.manifest.action.low, loaded.manifest.action.high)
-    )
+    rng, spec = np.random.default_rng(seed), loaded.manifest.planners[planner]
+    bounds = loaded.manifest.body.action
+    low, high, action = np.array(bounds.low), np.array(bounds.high), len(bounds.names)
     plan = (spec.horizon, action)
     values = {
         "latent": rng.standard_normal((1, LATENT)),
@@ -184,30 +188,48 @@ def test_what_is_past_changing_is_imagined_too(model: Bundle) -> None:
     assert np.abs(latents[0] - latents[1]).max() > 1e-3
 
 
-def test_rollout_is_the_predictor_step_by_step() -> None:
+def test_parts_fused_anew_plan_what_the_shipped_graphs_plan() -> None:
+    """Its weights, dynamics, objective and search are what the shipped bundle was made of."""
+    shipped = bundle.load(SHIPPED)
+    networks = WorldModel(shipped.manifest.body)
+    load_pretrained(networks, SHIPPED)
+    for planner, spec in shipped.manifest.planners.items():
+        search = fused(networks, shipped.manifest.body, spec)
+        inputs = situation(shipped, planner, 0)
+        found = shipped.session(planner).run(OUTPUTS, inputs)
+        with torch.no_grad():
+            again = search(*(torch.from_numpy(value) for value in inputs.values()))
+        for name, a, b in zip(OUTPUTS, found, again, strict=True):
+            np.testing.assert_allclose(a, b.numpy(), atol=1e-4, err_msg=f"{planner}: {name}")
+
+
+@pytest.mark.parametrize("typical", [BODY.typical_action, (0.3, 0.2, 0.8)], ids=["two", "three"])
+def test_rollout_is_the_predictor_step_by_step(typical: tuple[float, ...]) -> None:
+    """For a base that takes two numbers an action, and for one of three."""
     torch.manual_seed(0)
-    model = WorldModel().eval()
+    predictor, size = Predictor(typical).eval(), len(typical)
     with torch.no_grad():
-        for weight in model.parameters():
+        for weight in predictor.parameters():
             weight += 0.05 * torch.randn_like(weight)
-        latent, body = torch.randn(1, LATENT), torch.tensor([[0.3, -0.4, 1.0]])
-        assert body.shape[1] == PROPRIOCEPTION
-        actions = torch.randn(7, 5, 2)
-        found = Rollout(model.predictor)(latent, body, actions)
+        latent, body = torch.randn(1, LATENT), torch.tensor([[*[0.3, -0.4, 0.1][:size], 1.0]])
+        actions = torch.randn(7, 5, size)
+        found = Rollout(predictor)(latent, body, actions)
         state, body = latent.expand(7, -1), body.expand(7, -1)
         for k in range(5):
-            step = model.predictor(state, body, actions[:, k])
+            step = predictor(state, body, actions[:, k])
             state, body = step.latent, step.proprioception
             torch.testing.assert_close(found.latents[k], state, atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(found.bumps[k], body[:, -1], atol=1e-4, rtol=1e-4)
             torch.testing.assert_close(found.errors[k], step.log_error.exp(), atol=1e-4, rtol=1e-4)
-        goal = torch.randn(1, LATENT)
-        torch.testing.assert_close(
-            Remaining(model.distance_net)(found.latents, goal),
-            model.distance_energy(found.latents, goal),
-            atol=1e-4,
-            rtol=1e-4,
-        )
+
+
+def test_what_remains_to_a_goal_is_the_learned_distance() -> None:
+    model = WorldModel(BODY).eval()
+    latents, goal = torch.randn(8, 7, LATENT), torch.randn(1, LATENT)
+    with torch.no_grad():
+        found = Remaining(model.distance_net)(latents, goal)
+        expected = model.distance_energy(latents, goal)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("exponent", [0.0, 1.0, 2.0, 3.0])

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import yaml
 
+from foresight import bundle
+from foresight.bodies import body_of
+from foresight.bodies.body import ActionBounds, Body
 from foresight.bodies.profile import MAX_PROFILE_BYTES, ProfileError, RobotProfile
 
 
@@ -93,6 +96,16 @@ def test_a_jerk_too_low_for_a_timely_stop_is_refused(edited: Callable[..., Path]
 
 
 @pytest.mark.parametrize(
+    ("key", "value"), [("cruise_mps", 0.6), ("reverse_mps", 0.21), ("turn_radps", 2.0)]
+)
+def test_a_usual_speed_above_the_limit_is_refused(
+    edited: Callable[..., Path], key: str, value: float
+) -> None:
+    message = refusal(edited(f"travel.{key}", value))
+    assert f": travel.{key} is {value:g}, above the limit of" in message
+
+
+@pytest.mark.parametrize(
     "key",
     ["limits", "limits.linear_jerk_mps3", "name", "odometry.rate_hz", "driver_timeout_s"],
 )
@@ -138,6 +151,63 @@ def test_what_is_no_profile(tmp_path: Path, text: bytes, reason: str) -> None:
     path = tmp_path / "robot.yaml"
     path.write_bytes(text)
     assert reason in refusal(path)
+
+
+# ----- the body, which a world model is made for
+
+
+def test_the_body_is_what_the_profile_says(homebot: Path) -> None:
+    body = body_of(RobotProfile.load(homebot))
+    assert body.robot == "homebot" and body.kinematics == "differential_drive"
+    assert body.footprint_radius_m == 0.17
+    assert body.action.names == ("linear_mps", "angular_radps")
+    assert body.action.low == (-0.2, -1.4) and body.action.high == (0.5, 1.4)
+    assert body.proprioception == ("linear_mps", "angular_radps", "bump")
+
+
+def test_the_shipped_body_is_the_one_that_the_shipped_weights_know(homebot: Path) -> None:
+    """These numbers are in the weights: another one would change what they mean."""
+    body = body_of(RobotProfile.load(homebot))
+    travel = body.travel
+    assert (travel.cruise_mps, travel.reverse_mps, travel.turn_radps) == (0.4, 0.18, 1.1)
+    assert body.typical_action == (0.3, 0.8)
+    shipped = bundle.load(homebot.parents[2] / "models" / "apartment")
+    assert shipped.manifest.body == body
+
+
+def test_usual_speeds_are_shares_of_the_limits_unless_given(edited: Callable[..., Path]) -> None:
+    travel = body_of(RobotProfile.load(edited("travel", ...))).travel
+    assert (travel.cruise_mps, travel.reverse_mps, travel.turn_radps) == pytest.approx(
+        (0.8 * 0.5, 0.9 * 0.2, 0.8 * 1.4)
+    )
+    travel = body_of(RobotProfile.load(edited("travel", {"cruise_mps": 0.2}))).travel
+    assert travel.cruise_mps == 0.2 and travel.reverse_mps == pytest.approx(0.18)
+
+
+def test_a_robot_that_cannot_reverse_has_a_body(edited: Callable[..., Path]) -> None:
+    path = edited("limits.linear_min_mps", 0.0)
+    content = yaml.safe_load(path.read_text())
+    del content["travel"]
+    path.write_text(yaml.safe_dump(content))
+    body = body_of(RobotProfile.load(path))
+    assert body.travel.reverse_mps == 0 and body.action.low[0] == 0
+
+
+class Omnidirectional(Body):
+    """A base that also drives sideways, as a later kind would be written."""
+
+    kinematics: Literal["omnidirectional"] = "omnidirectional"
+
+
+def test_another_kind_of_base_has_its_own_actions_and_does_not_fit(homebot: Path) -> None:
+    names = ("linear_mps", "lateral_mps", "angular_radps")
+    bounds = ActionBounds(names=names, low=(-0.2, -0.2, -1.4), high=(0.5, 0.2, 1.4))
+    body = Omnidirectional(robot="slider", footprint_radius_m=0.2, action=bounds)
+    assert body.proprioception == (*names, "bump")
+    assert body.typical_action == (0.3, 0.1, 0.8)
+    assert body.misfit(body) == ""
+    reason = body.misfit(body_of(RobotProfile.load(homebot)))
+    assert "lateral_mps" in reason and "'differential_drive'" in reason
 
 
 def test_profile_cannot_be_changed_after_loading(homebot: Path) -> None:

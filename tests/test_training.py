@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from foresight import bundle
+from foresight.bodies import body_of
 from foresight.bodies.profile import RobotProfile
 from foresight.bundle import BundleError, ImageSpec
+from foresight.bundle.manifest import PlannerSpec
 from foresight.data.dataset import DatasetError, episode_files, load_episode
 from foresight.data.windows import Drives
 from foresight.exploration.collection_policy import CollectionPolicy
 from foresight.perception.encoder import Encoder
+from foresight.training import export
+from foresight.training.graphs import ExportError
 from foresight.training.pretrained import load_pretrained, match_normalisation
 from foresight.training.scores import auroc
 from foresight.training.train import TrainingError, load_trained, train
 from foresight.world_model.networks import WorldModel
+from passthrough import BODY
+
+LITTLE = PlannerSpec(samples=4, proposals=2, iterations=1, horizon=2, elites=2, kept=0)
 
 # ----- data -------------------------------------------------------------------------------------
 
@@ -87,7 +96,7 @@ def test_auroc_ranks() -> None:
 def test_weights_come_back_from_a_bundle(trained: Path, exported: Path, driven: Path) -> None:
     """Latents, predictions and distances agree; only the inverse head is in no graph."""
     image = Drives(episode_files(driven)).image[torch.arange(64)]
-    expected, model = load_trained(trained).model.eval(), WorldModel()
+    expected, model = load_trained(trained).model.eval(), WorldModel(BODY)
     assert load_pretrained(model, exported) == ["inverse"]
     match_normalisation(model.encoder, image)
     with torch.no_grad():
@@ -111,7 +120,7 @@ def test_weights_come_back_from_a_bundle(trained: Path, exported: Path, driven: 
 def test_the_first_update_sees_what_the_bundle_sees(exported: Path, driven: Path) -> None:
     """Training normalises by batch, a bundle does not: the change must not throw latents about."""
     image = Drives(episode_files(driven)).image[torch.arange(200)]
-    model = WorldModel()
+    model = WorldModel(BODY)
     load_pretrained(model, exported)
     match_normalisation(model.encoder, image)
     with torch.no_grad():
@@ -124,7 +133,7 @@ def test_training_from_a_bundle_starts_where_it_ended(
 ) -> None:
     train(driven, tmp_path / "new", None, steps=1, distance_steps=2, seed=0)
     train(driven, tmp_path / "on", None, steps=1, distance_steps=2, seed=0, start=exported)
-    model = WorldModel()
+    model = WorldModel(BODY)
     load_pretrained(model, exported)
     before = dict(model.predictor.blocks.named_parameters())  # not `exit`: calibration sets it
 
@@ -140,6 +149,78 @@ def test_a_bundle_of_other_networks_is_refused(
 ) -> None:
     with pytest.raises(BundleError, match="latent_size is .*train without --from"):
         train(driven, tmp_path, None, steps=1, distance_steps=1, seed=0, start=passthrough)
+
+
+# ----- the robot that drove
+
+
+def of_robots(driven: Path, folder: Path, *names: str) -> Path:
+    """The drives of three robots with these names."""
+    shutil.copytree(driven, folder)
+    for file, name in zip(episode_files(folder), names, strict=True):
+        with h5py.File(file, "r+") as episode:
+            episode.attrs["robot"] = name
+    return folder
+
+
+def test_a_model_is_trained_for_the_robot_that_drove(trained: Path) -> None:
+    assert load_trained(trained).body == BODY
+
+
+def test_drives_of_a_robot_without_a_profile_are_refused(driven: Path, tmp_path: Path) -> None:
+    data = of_robots(driven, tmp_path / "data", "mine", "mine", "mine")
+    with pytest.raises(TrainingError, match="the robot 'mine', .*give its profile with --robot"):
+        train(data, tmp_path / "out", None, steps=1, distance_steps=2, seed=0)
+
+
+def test_drives_of_several_robots_need_a_profile(driven: Path, tmp_path: Path) -> None:
+    data = of_robots(driven, tmp_path / "data", "homebot", "mine", "mine")
+    with pytest.raises(TrainingError, match="several robots, homebot, mine; .*--robot"):
+        train(data, tmp_path / "out", None, steps=1, distance_steps=2, seed=0)
+
+
+@pytest.fixture
+def mine(homebot: Path, tmp_path: Path) -> Path:
+    """The profile of a robot that is wider and slower than homebot."""
+    content = yaml.safe_load(homebot.read_text())
+    content |= {"name": "mine", "footprint_radius_m": 0.25, "travel": {}}
+    content["limits"] |= {"linear_max_mps": 0.3}
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def test_a_model_of_another_robot_keeps_its_numbers(
+    driven: Path, mine: Path, tmp_path: Path
+) -> None:
+    """From the profile into the checkpoint, from there into the manifest."""
+    data = of_robots(driven, tmp_path / "data", "mine", "mine", "mine")
+    train(data, tmp_path / "out", None, steps=1, distance_steps=2, seed=0, robot=mine)
+    trained, own = load_trained(tmp_path / "out"), body_of(RobotProfile.load(mine))
+    assert trained.body == own and own.travel.cruise_mps == pytest.approx(0.24)
+    scale = trained.model.predictor.action_scale.tolist()
+    assert scale == pytest.approx(own.typical_action) and scale != pytest.approx([0.3, 0.8])
+
+
+def test_a_model_goes_to_a_wider_and_slower_robot(
+    trained: Path, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps what its weights were taught with."""
+    monkeypatch.setattr(export, "PLANNERS", {"planner": LITTLE})
+    manifest = export.export_trained(trained, tmp_path / "bundle", mine)
+    body, own = manifest.body, body_of(RobotProfile.load(mine))
+    assert (body.robot, body.footprint_radius_m, body.action) == ("mine", 0.25, own.action)
+    assert body.travel == BODY.travel
+    bundle.load(tmp_path / "bundle").check_robot(RobotProfile.load(mine))
+
+
+def test_a_model_does_not_go_to_a_faster_robot(trained: Path, mine: Path, tmp_path: Path) -> None:
+    content = yaml.safe_load(mine.read_text())
+    content["limits"] |= {"linear_max_mps": 0.9}
+    mine.write_text(yaml.safe_dump(content))
+    with pytest.raises(ExportError, match="linear_mps from -0.2 to 0.9, beyond -0.2 to 0.5"):
+        export.export_trained(trained, tmp_path / "bundle", mine)
+    assert not (tmp_path / "bundle").exists()
 
 
 # ----- what is left behind ----------------------------------------------------------------------

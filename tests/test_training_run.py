@@ -24,6 +24,7 @@ from foresight.training.train import CHECKPOINT, TrainingError, train_world_mode
 from foresight.world_model.distributed import Team, join
 from foresight.world_model.losses import Windows, world_model_loss
 from foresight.world_model.networks import WorldModel
+from passthrough import BODY
 
 Loss = tuple[torch.Tensor, dict[str, float]]
 
@@ -69,20 +70,20 @@ def checkpoint(folder: Path) -> dict:
 def test_an_interrupted_run_ends_as_one_that_was_not(
     drives: Drives, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = train_world_model(drives, tmp_path / "whole", 12, 0)
+    whole = train_world_model(drives, BODY, tmp_path / "whole", 12, 0)
     interrupt = at_update(5, lambda: signal.raise_signal(signal.SIGINT))
     monkeypatch.setattr(training, "world_model_loss", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        train_world_model(drives, tmp_path / "parts", 12, 0)
+        train_world_model(drives, BODY, tmp_path / "parts", 12, 0)
     assert 5 <= checkpoint(tmp_path / "parts")["step"] < 12
-    again = train_world_model(drives, tmp_path / "parts", 12, 0)
+    again = train_world_model(drives, BODY, tmp_path / "parts", 12, 0)
     assert torch.equal(weights(whole), weights(again))
     assert checkpoint(tmp_path / "parts")["curve"] == checkpoint(tmp_path / "whole")["curve"]
 
 
 def test_a_seed_repeats_a_run_and_another_does_not(drives: Drives, tmp_path: Path) -> None:
     first, same, other = (
-        weights(train_world_model(drives, tmp_path / name, 2, seed))
+        weights(train_world_model(drives, BODY, tmp_path / name, 2, seed))
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     )
     assert torch.equal(first, same) and not torch.equal(first, other)
@@ -92,16 +93,32 @@ def test_a_seed_repeats_a_run_and_another_does_not(drives: Drives, tmp_path: Pat
 def test_a_run_does_not_go_on_with_other_settings(
     drives: Drives, tmp_path: Path, steps: int, seed: int, named: str
 ) -> None:
-    train_world_model(drives, tmp_path, 2, 0)
+    train_world_model(drives, BODY, tmp_path, 2, 0)
     with pytest.raises(TrainingError, match=f"another {named} .*another --out"):
-        train_world_model(drives, tmp_path, steps, seed)
+        train_world_model(drives, BODY, tmp_path, steps, seed)
 
 
 def test_a_run_does_not_go_on_with_other_drives(drives: Drives, tmp_path: Path) -> None:
-    train_world_model(drives, tmp_path, 1, 0)
+    train_world_model(drives, BODY, tmp_path, 1, 0)
     drives.pose += 1.0
     with pytest.raises(TrainingError, match="another --data"):
-        train_world_model(drives, tmp_path, 1, 0)
+        train_world_model(drives, BODY, tmp_path, 1, 0)
+
+
+def test_a_run_does_not_go_on_with_another_robot(drives: Drives, tmp_path: Path) -> None:
+    train_world_model(drives, BODY, tmp_path, 1, 0)
+    other = BODY.model_copy(update={"robot": "mine"})
+    with pytest.raises(TrainingError, match="another --robot"):
+        train_world_model(drives, other, tmp_path, 1, 0)
+
+
+def test_a_checkpoint_that_names_no_robot_goes_on(drives: Drives, tmp_path: Path) -> None:
+    """As those of the versions before."""
+    train_world_model(drives, BODY, tmp_path, 1, 0)
+    state = checkpoint(tmp_path)
+    del state["settings"]["robot"]
+    torch.save(state, tmp_path / CHECKPOINT)
+    train_world_model(drives, BODY, tmp_path, 1, 0)
 
 
 # ----- hopeless runs
@@ -134,7 +151,7 @@ def test_a_run_that_sees_nothing_is_stopped_and_told_why(
     monkeypatch.setattr(watch, "WARM_UP_STEPS", 10)
     blind = circles(tmp_path, grey)
     with pytest.raises(TrainingError, match="latents have collapsed.*pictures") as stopped:
-        train_world_model(blind, tmp_path / "out", 40, 0, held=blind)
+        train_world_model(blind, BODY, tmp_path / "out", 40, 0, held=blind)
     assert "\n" not in str(stopped.value)
     assert checkpoint(tmp_path / "out")["step"] < 20
 
@@ -142,7 +159,7 @@ def test_a_run_that_sees_nothing_is_stopped_and_told_why(
 def test_a_healthy_run_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "WARM_UP_STEPS", 10)
     seeing = circles(tmp_path, panorama)
-    train_world_model(seeing, tmp_path / "out", 30, 0, held=seeing)
+    train_world_model(seeing, BODY, tmp_path / "out", 30, 0, held=seeing)
     assert checkpoint(tmp_path / "out")["step"] == 30
 
 
@@ -177,7 +194,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(
         drives, "neighbours", lambda n, _: torch.zeros(2, n, dtype=torch.int64).unbind()
     )
     with pytest.raises(TrainingError, match="loss nan.*still sound"):
-        train_world_model(drives, tmp_path, 20, 0)
+        train_world_model(drives, BODY, tmp_path, 20, 0)
     state = checkpoint(tmp_path)
     assert all(bool(value.isfinite().all()) for value in state["model"].values())
 
@@ -186,7 +203,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_spares_the_checkpoint(
 
 
 def test_tensorboard_can_follow_a_run(drives: Drives, tmp_path: Path) -> None:
-    train_world_model(drives, tmp_path, 6, 0, held=drives)
+    train_world_model(drives, BODY, tmp_path, 6, 0, held=drives)
     (file,) = tmp_path.glob("events.out.tfevents.*")
     content, seen, at = file.read_bytes(), set(), 0
     while at < len(content):  # length, its checksum, the event, its checksum
@@ -224,7 +241,7 @@ def test_two_processes_do_as_one(
     assert said.count("on held-out drives") == 1  # only one of them speaks
     files = episode_files(driven)
     monkeypatch.setattr(training, "BATCH", 48)
-    train_world_model(Drives(files[:-1]), tmp_path / "one", 11, 0)
+    train_world_model(Drives(files[:-1]), BODY, tmp_path / "one", 11, 0)
     one, two = (
         [row for row in checkpoint(tmp_path / name)["curve"] if "loss/total" in row]
         for name in ("one", "two")

@@ -60,7 +60,18 @@ class Limits(_Section):
         return self
 
 
-class DifferentialDrive(_Section):
+class Travel(_Section):
+    """How fast the robot usually drives: what its model's distances in seconds are taught at.
+
+    What is None is a share of the limits, see `foresight.bodies.differential_drive`.
+    """
+
+    cruise_mps: float | None = Field(default=None, gt=0)
+    reverse_mps: float | None = Field(default=None, ge=0)
+    turn_radps: float | None = Field(default=None, gt=0)
+
+
+class Wheels(_Section):
     """Geometry of a differential drive."""
 
     wheel_radius_m: float = Field(gt=0, le=1)
@@ -115,10 +126,26 @@ class RobotProfile(_Section):
     driver_timeout_s: float = Field(gt=0, le=5)
     stamped_cmd_vel: bool = False
     limits: Limits
-    drive: DifferentialDrive
+    travel: Travel = Travel()
+    drive: Wheels
     camera: Camera
     scan: Scan
     odometry: Odometry
+
+    @model_validator(mode="after")
+    def _travels_within_limits(self) -> RobotProfile:
+        limits, travel = self.limits, self.travel
+        for key, speed, highest in (
+            ("cruise_mps", travel.cruise_mps, limits.linear_max_mps),
+            ("reverse_mps", travel.reverse_mps, -limits.linear_min_mps),
+            ("turn_radps", travel.turn_radps, limits.angular_max_radps),
+        ):
+            if speed is not None and speed > highest:
+                raise ValueError(
+                    f"travel.{key} is {speed:g}, above the limit of {highest:g}; give a speed that "
+                    "the limits allow, or leave the key out"
+                )
+        return self
 
     @classmethod
     def load(cls, path: str | Path) -> RobotProfile:
@@ -161,5 +188,5 @@ def _first_fault(error: ValidationError) -> str:
     if fault["type"] == "extra_forbidden":
         return f"key '{key}' is unknown; remove it or correct its spelling"
     if fault["type"] == "value_error":  # of a whole section; it names the key
-        return f"{key}.{fault['ctx']['error']}"
+        return f"{key}.{fault['ctx']['error']}".lstrip(".")
     return f"key '{key}' has the value {reprlib.repr(fault['input'])}: {remedy}"

@@ -27,11 +27,15 @@ def write_card(bundle: Path, results: Sequence[Path] = ()) -> Path:
         ValueError: a result is no such file.
     """
     manifest = bundles.load(bundle).manifest
+    body = manifest.body
+    bounds = zip(body.action.names, body.action.low, body.action.high, strict=True)
     found = [_result(path) for path in results]
     lines = [
         f"# World model {manifest.name}",
         "",
-        f"For the robot {manifest.robot}; licence {manifest.licence}.",
+        f"For the robot {body.robot}; licence {manifest.licence}. It drives a base "
+        f"'{body.kinematics}' within {body.footprint_radius_m:g} m of its centre: "
+        f"{', '.join(f'{name} {low:g} to {high:g}' for name, low, high in bounds)}.",
         "",
         "## Data and training",
         "",

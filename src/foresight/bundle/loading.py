@@ -8,6 +8,8 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
+from foresight.bodies import body_of
+from foresight.bodies.profile import RobotProfile
 from foresight.bundle.manifest import Manifest, PlannerSpec
 from foresight.bundle.sessions import ProviderError, Runtime, Session, first_line, open_session
 
@@ -39,6 +41,20 @@ class Bundle:
     ) -> None:
         self.path, self.manifest, self.digest = path, manifest, digest
         self._graphs, self._runtime = graphs, runtime
+
+    def check_robot(self, profile: RobotProfile) -> None:
+        """Make sure that the robot of this profile can drive by this model.
+
+        Raises:
+            BundleError: it moves otherwise, is slower, or is wider than the model was made for.
+        """
+        body = self.manifest.body
+        if misfit := body.misfit(body_of(profile)):
+            raise BundleError(
+                f"{self.path}: made for the robot '{body.robot}', it does not fit the robot "
+                f"'{profile.name}': {misfit}; use a bundle that was trained for this robot, or "
+                "correct its profile"
+            )
 
     def session(self, graph: str, threads: int = 1) -> Session:
         """A warm session for a graph of the manifest: 'encoder', 'dynamics', 'planner', ...
@@ -148,7 +164,7 @@ def _shapes(manifest: Manifest, graph: str) -> tuple[dict[str, _Shape], dict[str
     if graph in manifest.planners:
         return _planner_shapes(manifest, manifest.planners[graph])
     image, size = manifest.image, manifest.latent_size
-    body, action = len(manifest.proprioception), len(manifest.action.names)
+    body, action = len(manifest.body.proprioception), len(manifest.body.action.names)
     state: dict[str, _Shape] = {"latent": [None, size], "proprioception": [None, body]}
     known: dict[str, tuple[dict[str, _Shape], dict[str, _Shape]]] = {
         "encoder": (
@@ -180,8 +196,8 @@ def _shapes(manifest: Manifest, graph: str) -> tuple[dict[str, _Shape], dict[str
 def _planner_shapes(
     manifest: Manifest, plan: PlannerSpec
 ) -> tuple[dict[str, _Shape], dict[str, _Shape]]:
-    size, body = manifest.latent_size, len(manifest.proprioception)
-    action = len(manifest.action.names)
+    size, body = manifest.latent_size, len(manifest.body.proprioception)
+    action = len(manifest.body.action.names)
     inputs: dict[str, _Shape] = {
         "latent": [1, size],
         "proprioception": [1, body],

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from foresight.bodies import AnyBody
+from foresight.bodies.body import Section
 
 PLANNER = "planner"
 MOST_ACTIONS = 2**22  # imagined in one plan: bounds the memory that a foreign bundle can ask for
 GRAPHS = ("encoder", "dynamics", "relation", PLANNER)  # besides, perhaps: policy, more planners
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ImageSpec(_Section):
+class ImageSpec(Section):
     """The model's camera: a pinhole with square pixels, optical axis through the centre."""
 
     width: int = Field(default=80, ge=16, le=512)
@@ -25,26 +25,10 @@ class ImageSpec(_Section):
     history: Literal[1] = 1
 
 
-class ActionSpec(_Section):
-    """One action: a twist held for `duration_s`. Bounds in the units of the names."""
-
-    names: tuple[str, ...] = ("linear_mps", "angular_radps")
-    low: tuple[float, ...] = (-0.2, -1.4)
-    high: tuple[float, ...] = (0.5, 1.4)
-    duration_s: float = Field(default=0.5, gt=0, le=10)
-
-    @model_validator(mode="after")
-    def _bounds_are_ordered(self) -> ActionSpec:
-        ordered = all(a < b for a, b in zip(self.low, self.high, strict=True))
-        if not ordered or len(self.low) != len(self.names):
-            raise ValueError("every action needs a low bound below its high bound")
-        return self
-
-
 Weight = Annotated[float, Field(ge=0)]
 
 
-class PlannerSpec(_Section):
+class PlannerSpec(Section):
     """The search that a planner graph holds: shape (static) and cost.
 
     Every round draws `samples` N action sequences of `horizon` H steps; the first round takes
@@ -53,8 +37,8 @@ class PlannerSpec(_Section):
     along the horizon: power falls with frequency to the `noise_exponent` (0 is white). While
     searching, the way to the goal is judged after every `judged_every` actions, always after the
     last one. Weights and temperature are of costs per step, in units of
-    log1p(seconds to the goal). The robot is a disc of `radius_m`, keeps `margin_m` more free, and
-    sees `obstacles` K points of a scan.
+    log1p(seconds to the goal). Plans keep `margin_m` more free than the body's footprint, of the
+    `obstacles` K points of a scan that they are given.
     """
 
     samples: int = Field(default=24, ge=2, le=65536)
@@ -68,7 +52,6 @@ class PlannerSpec(_Section):
     obstacles: int = Field(default=128, ge=1, le=4096)
     noise_exponent: float = Field(default=1.0, ge=0, le=4)
     spread_floor: float = Field(default=0.12, ge=0, le=1)
-    radius_m: float = Field(default=0.17, gt=0, le=5)
     margin_m: float = Field(default=0.03, ge=0, le=1)
     final_weight: Weight = 2.5
     collision_weight: Weight = 1.5
@@ -86,7 +69,7 @@ class PlannerSpec(_Section):
         return self
 
 
-class GraphFile(_Section):
+class GraphFile(Section):
     """An ONNX file beside the manifest, and the digest that it must have."""
 
     file: str = Field(pattern=r"^[a-z0-9_]+\.onnx$")
@@ -96,7 +79,7 @@ class GraphFile(_Section):
 Spread = Annotated[float, Field(gt=0)]
 
 
-class Scale(_Section):
+class Scale(Section):
     """Of a figure on normal driving: its median, and what it exceeds so rarely that it alarms."""
 
     usual: float
@@ -109,36 +92,42 @@ class Scale(_Section):
         return self
 
 
-class Calibration(_Section):
+class Calibration(Section):
     """Figures measured on held-out normal driving, in the units of the graphs' outputs.
 
     latent_surprise, no_effect, twist_surprise: of what `foresight.runtime.belief.surprise_parts`
     takes, the median, and what any of the three exceeds in one of 100 minutes at most.
-    twist_spread: usual size of measured minus commanded twist (m/s, rad/s). arrived_gap: learned
-    distance below which the robot stands at the goal.
+    twist_spread: usual size (A,) of measured minus commanded speeds, in the units of the body's
+    actions. arrived_gap: learned distance, log1p(s), below which the robot stands at the goal.
     """
 
     latent_surprise: Scale
     no_effect: Scale
     twist_surprise: Scale
-    twist_spread: tuple[Spread, Spread]
+    twist_spread: tuple[Spread, ...]
     arrived_gap: float = Field(gt=0)
 
 
-class Manifest(_Section):
+class _Action(NamedTuple):
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    duration_s: float
+
+
+class Manifest(Section):
     """`manifest.yaml`, the contract between training and deployment.
 
+    `body`: the robot that the model was made for. `action_s`: how long one action is held.
     `planners`: the search of every planner graph in the bundle; `planner` is there and is what runs
-    unless another is asked for.
+    unless another is asked for. A manifest of schema 3 is read as what it says in schema 4.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     name: str = Field(min_length=1, max_length=64)
     licence: str = "Apache-2.0"
-    robot: str
+    body: AnyBody
     image: ImageSpec
-    proprioception: tuple[str, ...] = ("linear_mps", "angular_radps", "bump")
-    action: ActionSpec
+    action_s: float = Field(gt=0, le=10)
     latent_size: int = Field(ge=1, le=8192)
     planners: dict[str, PlannerSpec]
     graphs: dict[str, GraphFile]
@@ -151,11 +140,55 @@ class Manifest(_Section):
         """The search that runs unless another is asked for."""
         return self.planners[PLANNER]
 
+    @property
+    def action(self) -> _Action:
+        """For callers that do not ask `body` and `action_s` yet."""
+        return _Action(self.body.action.low, self.body.action.high, self.action_s)
+
+    @property
+    def proprioception(self) -> tuple[str, ...]:
+        """For callers that do not ask `body` yet."""
+        return self.body.proprioception
+
+    @model_validator(mode="before")
+    @classmethod
+    def _schema_3_is_read(cls, content: Any) -> Any:
+        if isinstance(content, Mapping) and content.get("schema_version") == 3:
+            try:
+                return _from_schema_3(content)
+            except (LookupError, TypeError, ValueError, AttributeError) as error:
+                raise ValueError(f"not as schema_version 3 has it ({error!r})") from error
+        return content
+
     @model_validator(mode="after")
-    def _graphs_are_complete(self) -> Manifest:
+    def _parts_fit(self) -> Manifest:
         missing = [name for name in (*GRAPHS, *self.planners) if name not in self.graphs]
         if missing:
             raise ValueError(f"graphs lacks {', '.join(missing)}")
         if PLANNER not in self.planners:
             raise ValueError(f"planners lacks {PLANNER}")
+        if len(self.calibration.twist_spread) != len(self.body.action.names):
+            raise ValueError("calibration.twist_spread needs one number for each action")
         return self
+
+
+def _from_schema_3(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The same in schema 4. Schema 3 knew one kind of base, driven at the same speeds by all."""
+    kept = dict(content)
+    robot, action, planners = (kept.pop(key) for key in ("robot", "action", "planners"))
+    kept.pop("proprioception", None)
+    return kept | {
+        "schema_version": 4,
+        "body": {
+            "robot": robot,
+            "kinematics": "differential_drive",
+            "footprint_radius_m": min(spec["radius_m"] for spec in planners.values()),
+            "action": {key: value for key, value in action.items() if key != "duration_s"},
+            "travel": {"cruise_mps": 0.4, "reverse_mps": 0.18, "turn_radps": 1.1},
+        },
+        "action_s": action["duration_s"],
+        "planners": {
+            name: {key: value for key, value in spec.items() if key != "radius_m"}
+            for name, spec in planners.items()
+        },
+    }

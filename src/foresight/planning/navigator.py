@@ -37,11 +37,11 @@ class Status(Enum):
 class NavigationStep:
     """What to do now.
 
-    actions (H, 2) m/s, rad/s, the first one to start at the belief's stamp; energy (H,) predicted
-    log1p(seconds to go) after each; collision (H,) probabilities; eta_s seconds to go by the
-    learned distance; offset: the goal from here (x m, y m, yaw rad), by the views of the last
-    moments, meaningful only if `close` (probability, by the last view, that goal and robot are
-    within a few seconds) is high.
+    actions (H, A) in the units of the bundle's body, the first one to start at the belief's stamp;
+    energy (H,) predicted log1p(seconds to go) after each; collision (H,) probabilities; eta_s
+    seconds to go by the learned distance; offset: the goal from here (x m, y m, yaw rad), by the
+    views of the last moments, meaningful only if `close` (probability, by the last view, that goal
+    and robot are within a few seconds) is high.
     """
 
     status: Status
@@ -74,9 +74,9 @@ class Navigator:
         self._session = bundle.session(planner, threads)
         self._relation = Relation(bundle)
         self.providers = self._session.providers
-        self._low = np.array(manifest.action.low, np.float32)
-        self._high = np.array(manifest.action.high, np.float32)
-        self._duration_s = manifest.action.duration_s
+        self._low = np.array(manifest.body.action.low, np.float32)
+        self._high = np.array(manifest.body.action.high, np.float32)
+        self._duration_s = manifest.action_s
         self._spec = manifest.planners[planner]
         self._noise_shape = self._session.inputs["noise"]
         self._arrived_gap = manifest.calibration.arrived_gap
@@ -146,7 +146,7 @@ class Navigator:
         seen = self._relation(latent[None], self._goal[None])
         gap, close = float(seen.gap[0]), float(seen.close[0])
         sight = self._sight
-        sight.update(stamp_s, proprioception[:2], seen.displacement[0], close)
+        sight.update(stamp_s, proprioception[:-1], seen.displacement[0], close)
         actions, energy, latents, collision = self._session.run(
             ["actions", "energy", "latents", "collision"],
             {
@@ -228,7 +228,7 @@ class Navigator:
         return lost_s >= ASTRAY_S or (lost_s >= STUCK_S and way_m < STUCK_M)
 
     def _draw_escape(self, horizon: int) -> np.ndarray:
-        """Back off, turn to one side, drive off: (H, 2), zeros after the last move."""
+        """Back off, turn to one side, drive off: (H, 2) m/s, rad/s, zeros after the last move."""
         turn = float(self._rng.choice([-1, 1]) * self._rng.uniform(0.4, 0.9)) * self._high[1]
         back, forth = 0.8 * self._low[0], 0.5 * self._high[0]
         moves = [(back, 0.0)] * 2 + [(0.0, turn)] * 2 + [(forth, 0.0)] * 2
@@ -238,13 +238,13 @@ class Navigator:
 
     def _rest_of_escape(self, stamp_s: float, began_s: float, moves: np.ndarray) -> np.ndarray:
         done = int((stamp_s - began_s) / self._duration_s)
-        return np.concatenate([moves[done:], np.zeros((done, 2), np.float32)])
+        return np.concatenate([moves[done:], np.zeros_like(moves[:done])])
 
     def _committed(self, stamp_s: float, delay_s: float, proprioception: np.ndarray) -> np.ndarray:
         """Mean command (A,) of what was planned before, over `delay_s` from now on; without a plan
         for this goal, the robot goes on as it moves."""
         if self._sent is None:
-            return proprioception[:2].astype(np.float32).clip(self._low, self._high)
+            return proprioception[:-1].astype(np.float32).clip(self._low, self._high)
         times = stamp_s + delay_s * (np.arange(4) + 0.5) / 4
         steps = ((times - self._planned_at_s) / self._duration_s).astype(int)
         return self._sent[steps.clip(0, len(self._sent) - 1)].mean(0)
@@ -253,7 +253,7 @@ class Navigator:
         """The last plan, moved on by the time that has passed (H, A); zeros without one."""
         horizon = self._spec.horizon
         if self._plan is None:
-            return np.zeros((horizon, 2), np.float32)
+            return np.zeros((horizon, len(self._low)), np.float32)
         passed = (stamp_s - self._planned_at_s) / self._duration_s
         at = np.clip(np.arange(horizon) + passed, 0, horizon - 1)
         before, share = np.floor(at).astype(int), (at % 1.0)[:, None]

@@ -47,7 +47,7 @@ class BeliefTracker:
 
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._world_model = LatentDynamics(bundle, threads)
-        self._duration_s = bundle.manifest.action.duration_s
+        self._duration_s = bundle.manifest.action_s
         self._calibration = bundle.manifest.calibration
         self.reset()
 
@@ -60,14 +60,13 @@ class BeliefTracker:
         """Forget the past."""
         self._past: deque[_Observed] = deque(maxlen=_MOST)
         self._view_evidence: deque[tuple[float, float, float]] = deque(maxlen=_MOST)
-        self._commands: deque[tuple[float, float, float, float]] = deque(maxlen=_MOST)
+        self._commands: deque[tuple[float, float, np.ndarray]] = deque(maxlen=_MOST)
         self._uncertainty = 0.0
 
-    def add_command(
-        self, stamp_s: float, duration_s: float, linear_mps: float, angular_radps: float
-    ) -> None:
-        """A command that was executed from `stamp_s` for `duration_s`."""
-        self._commands.append((stamp_s, duration_s, linear_mps, angular_radps))
+    def add_command(self, stamp_s: float, duration_s: float, *command: float) -> None:
+        """A command, one number for each of the body's actions, was executed from `stamp_s` for
+        `duration_s`."""
+        self._commands.append((stamp_s, duration_s, np.array(command)))
         while self._commands and self._commands[0][0] < stamp_s - 4 * self._duration_s:
             self._commands.popleft()
 
@@ -95,8 +94,8 @@ class BeliefTracker:
         since = [past for past in self._past if past.stamp_s > start.stamp_s]
         stamps = np.array([start.stamp_s, *(past.stamp_s for past in since)])
         body = np.array([past.proprioception for past in since])
-        mean_twist = np.diff(stamps) @ body[:, :2] / (stamps[-1] - stamps[0])
-        touched = bool(body[:, 2].any() or start.proprioception[2])
+        mean_twist = np.diff(stamps) @ body[:, :-1] / (stamps[-1] - stamps[0])
+        touched = bool(body[:, -1].any() or start.proprioception[-1])
         imagined = self._world_model.imagine(start.latent, start.proprioception, action[None, None])
         latent_error, no_effect, twist_error = evidence(
             start.latent,
@@ -117,12 +116,12 @@ class BeliefTracker:
         return float(parts.max())
 
     def _mean_command(self, start_s: float, end_s: float) -> np.ndarray | None:
-        """Mean executed (v, w) over an interval; None unless most of it is known."""
-        total, known = np.zeros(2), 0.0
-        for stamp, duration, linear, angular in self._commands:
+        """Mean executed command (A,) over an interval; None unless most of it is known."""
+        total, known = np.zeros(len(self._calibration.twist_spread)), 0.0
+        for stamp, duration, command in self._commands:
             overlap = min(end_s, stamp + duration) - max(start_s, stamp)
             if overlap > 0:
-                total += overlap * np.array([linear, angular])
+                total += overlap * command
                 known += overlap
         return total / known if known > 0.7 * (end_s - start_s) else None
 
@@ -141,9 +140,9 @@ def evidence(
     Args:
         start, expected, seen: (..., D) latent before the action, predicted, and after it.
         expected_error: (...) that the model expects of its prediction.
-        twist_gap: (..., 2) m/s, rad/s measured minus commanded.
+        twist_gap: (..., A) measured minus commanded speeds, in the units of the body's actions.
         touched: (...) whether the bumper was pressed, which explains it if nothing happens.
-        twist_spread: (2,) usual size of twist_gap.
+        twist_spread: (A,) usual size of twist_gap.
 
     Returns:
         latent_error (...): squared error over the expected one (carried away, something new).

@@ -13,10 +13,10 @@ from foresight.bundle import Bundle
 class Imagined:
     """N futures of H actions.
 
-    latents (N, H, D) float32; twists (N, H, 2) m/s, rad/s after each action; collision (N, H)
-    probability during each action; displacement (N, H, 3) x m, y m, yaw rad in the robot's frame at
-    the start (REP-103); expected_error (N, H) squared error per latent component that the model
-    expects of itself.
+    latents (N, H, D) float32; twists (N, H, A) measured speeds after each action, in the units of
+    the body's actions; collision (N, H) probability during each action; displacement (N, H, 3)
+    x m, y m, yaw rad in the robot's frame at the start (REP-103); expected_error (N, H) squared
+    error per latent component that the model expects of itself.
     """
 
     latents: np.ndarray
@@ -52,7 +52,7 @@ class LatentDynamics:
         Args:
             latent: (D,) float32 belief.
             proprioception: (P,) float32.
-            actions: (N, H, A), m/s and rad/s, each held for the bundle's action duration.
+            actions: (N, H, A) in the body's units, each held for the manifest's `action_s`.
         """
         actions = np.ascontiguousarray(actions, np.float32)
         count, horizon = actions.shape[:2]
@@ -68,7 +68,7 @@ class LatentDynamics:
         latents, bodies, collision, offsets, error = (
             np.stack(parts, 1) for parts in zip(*found, strict=True)
         )
-        return Imagined(latents, bodies[..., :2], collision, _chain(offsets), error)
+        return Imagined(latents, bodies[..., :-1], collision, _chain(offsets), error)
 
 
 class Relation:

@@ -1,1 +1,2 @@
-"""Searches for the best action sequence; the exported planner holds one of them."""
+"""Searches for the best action sequence. The exported planner is one of them, fused with a learned
+dynamics and an objective."""

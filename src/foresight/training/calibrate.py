@@ -146,7 +146,7 @@ def _measure_thresholds(
     start, end = drives.starts, drives.starts + drives.ticks
     body, action = drives.proprioception, drives.action[start]
     step = model.predictor(latent[start], body[start], action)
-    since = body[start[:, None] + torch.arange(1, drives.ticks + 1), :2]
+    since = body[start[:, None] + torch.arange(1, drives.ticks + 1), :-1]
     free = drives.free_between(start, end)
     twist_gap = since.mean(1) - action
     twist_spread = _spread(twist_gap[free].numpy())

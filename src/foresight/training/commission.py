@@ -45,7 +45,7 @@ def commission(
         collect(data, [world], robot, frames, 1, seed)
     if not (checkpoint / TRAINED).exists():
         console.print(f"world {world}: training from {bundle}, {checkpoint}")
-        train(data, checkpoint, None, STEPS, DISTANCE_STEPS, seed, start=bundle)
+        train(data, checkpoint, None, STEPS, DISTANCE_STEPS, seed, start=bundle, robot=robot)
     export_trained(checkpoint, adapted, robot)
     console.print(f"world {world}: commissioned, {adapted}")
     return adapted

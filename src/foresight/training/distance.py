@@ -22,8 +22,8 @@ from torch.nn import functional
 
 from foresight.data.windows import Drives
 from foresight.world_model.losses import DISPLACEMENT_BETA, displacement
+from foresight.world_model.motion import Motion
 from foresight.world_model.networks import WorldModel
-from foresight.world_model.travel import travel_seconds
 
 NODE_TICKS = 4
 NEIGHBOURS = 12
@@ -44,16 +44,22 @@ class Teacher:
 
 @torch.no_grad()
 def build_teacher(
-    model: WorldModel, drives: Drives, latent: Tensor, goals: int = 1200, seed: int = 0
+    model: WorldModel,
+    drives: Drives,
+    latent: Tensor,
+    motion: Motion,
+    goals: int = 1200,
+    seed: int = 0,
 ) -> Teacher:
     """Join the recorded frames into a graph and search it.
 
     Args:
         latent: (T, D) of all frames of `drives`.
+        motion: of the robot that made them, which says what an edge costs.
     """
     nodes = torch.arange(0, len(drives), NODE_TICKS)
-    driven = _driven_edges(drives, nodes)
-    closures = _loop_closures(model, latent[nodes], drives, nodes)
+    driven = _driven_edges(drives, nodes, motion)
+    closures = _loop_closures(model, latent[nodes], drives, nodes, motion)
     rows, columns, seconds = (torch.cat(parts) for parts in zip(driven, closures, strict=True))
     graph = _sparse_minimum(rows, columns, seconds, len(nodes))
     generator = torch.Generator().manual_seed(seed)
@@ -66,7 +72,7 @@ def build_teacher(
     return Teacher(nodes, nodes[chosen], torch.from_numpy(np.concatenate(found)), len(closures[0]))
 
 
-def _driven_edges(drives: Drives, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _driven_edges(drives: Drives, nodes: Tensor, motion: Motion) -> tuple[Tensor, Tensor, Tensor]:
     """Both ways between nodes up to three apart, unless a bump made the wheels slip between."""
     index = torch.arange(len(nodes))
     parts = []
@@ -77,12 +83,12 @@ def _driven_edges(drives: Drives, nodes: Tensor) -> tuple[Tensor, Tensor, Tensor
         a, b = a[free & same], b[free & same]
         there = displacement(drives.pose[nodes[a]], drives.pose[nodes[b]])
         back = displacement(drives.pose[nodes[b]], drives.pose[nodes[a]])
-        parts += [(a, b, travel_seconds(there)), (b, a, travel_seconds(back))]
+        parts += [(a, b, motion.seconds(there)), (b, a, motion.seconds(back))]
     return tuple(torch.cat(columns) for columns in zip(*parts, strict=True))  # type: ignore[return-value]
 
 
 def _loop_closures(
-    model: WorldModel, latent: Tensor, drives: Drives, nodes: Tensor
+    model: WorldModel, latent: Tensor, drives: Drives, nodes: Tensor, motion: Motion
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Edges between look-alikes that the relation head places close by.
 
@@ -107,8 +113,8 @@ def _loop_closures(
         a, b, there, back = a[sure], b[sure], there[sure], back[sure]
         sure = _witnessed(model, latent, drives, nodes, a, b, there, WITNESS_NODES)
         sure &= _witnessed(model, latent, drives, nodes, a, b, there, -WITNESS_NODES)
-        found.append((a[sure], b[sure], travel_seconds(there)[sure] + CLOSURE_SECONDS))
-        found.append((b[sure], a[sure], travel_seconds(back)[sure] + CLOSURE_SECONDS))
+        found.append((a[sure], b[sure], motion.seconds(there)[sure] + CLOSURE_SECONDS))
+        found.append((b[sure], a[sure], motion.seconds(back)[sure] + CLOSURE_SECONDS))
     return tuple(torch.cat(columns) for columns in zip(*found, strict=True))  # type: ignore[return-value]
 
 
@@ -190,6 +196,7 @@ def train_distance(
     drives: Drives,
     latent: Tensor,
     teacher: Teacher,
+    motion: Motion,
     steps: int,
     batch: int = 1024,
     seed: int = 0,
@@ -206,7 +213,7 @@ def train_distance(
 
     def loss() -> Tensor:
         far = _graph_pairs(teacher, by_distance, reach, batch // 2, generator)
-        near = _near_pairs(drives, batch // 2, generator)
+        near = _near_pairs(drives, motion, batch // 2, generator)
         start, end, target = (torch.cat(parts) for parts in zip(far, near, strict=True))
         noise = 0.25 * spread * torch.rand(batch, 1, generator=generator)
         a = latent[start] + noise * torch.randn(batch, len(spread), generator=generator)
@@ -232,7 +239,7 @@ def train_policy(
         then = then.clamp(max=len(drives) - 1)
         same = drives.episode[now] == drives.episode[then]
         guess = model.policy(latent[now[same]], latent[then[same]])
-        gap = (guess - drives.action[now[same]]) / model.predictor.scale[-2:]
+        gap = (guess - drives.action[now[same]]) / model.predictor.action_scale
         return functional.smooth_l1_loss(gap, torch.zeros_like(gap))
 
     _fit(model.policy, 1e-3, steps, loss, "behaviour cloning")
@@ -263,10 +270,10 @@ def _graph_pairs(
 
 
 def _near_pairs(
-    drives: Drives, count: int, generator: torch.Generator
+    drives: Drives, motion: Motion, count: int, generator: torch.Generator
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(start frame, end frame, seconds) within NEAR_M of each other, in both orders."""
     first, last = drives.neighbours(count, generator, NEAR_M)
     swap = torch.rand(count, generator=generator) < 0.5
     start, end = torch.where(swap, last, first), torch.where(swap, first, last)
-    return start, end, travel_seconds(displacement(drives.pose[start], drives.pose[end]))
+    return start, end, motion.seconds(displacement(drives.pose[start], drives.pose[end]))

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from copy import deepcopy
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,22 +19,21 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.utils.flop_counter import FlopCounterMode
 
 from foresight import bundle
+from foresight.bodies import AnyBody, body_of
 from foresight.bodies.profile import RobotProfile
 from foresight.bundle.card import write_card
-from foresight.bundle.manifest import (
-    PLANNER,
-    ActionSpec,
-    GraphFile,
-    ImageSpec,
-    Manifest,
-    PlannerSpec,
-)
+from foresight.bundle.manifest import PLANNER, GraphFile, ImageSpec, Manifest, PlannerSpec
 from foresight.solvers.icem import ICEM
+from foresight.solvers.parts import Solver
 from foresight.training import graphs
 from foresight.training.train import Trained, load_trained
 from foresight.world_model.losses import as_pose
-from foresight.world_model.networks import ACTION, LATENT, PROPRIOCEPTION, WorldModel
+from foresight.world_model.networks import LATENT, WorldModel
+from foresight.world_model.objective import ReachGoal
+from foresight.world_model.rollout import Rollout
 
+ACTION_S = 0.5
+"""How long an action is held: what `foresight.data.windows.Drives` joins to one."""
 PLANNERS = {
     PLANNER: PlannerSpec(),
     "fast": PlannerSpec(iterations=5, judged_every=2),
@@ -46,27 +46,32 @@ many samples, as suits a GPU, which takes as long for one sample as for hundreds
 def export_trained(checkpoint: Path, out: Path, robot: Path) -> Manifest:
     """Export what `foresight train` left in a folder, for the robot of a profile.
 
+    It can be wider and slower than the robot that the model was trained for, but move no other way.
+
     Raises:
         TrainingError: nothing usable is in `checkpoint`.
         ProfileError: the robot profile is wrong.
-        ExportError: a graph disagrees with PyTorch.
+        ExportError: the model was trained for another robot, or a graph disagrees with PyTorch.
     """
     trained = load_trained(checkpoint)
     profile = RobotProfile.load(robot)
-    limits = profile.limits
+    own, taught = body_of(profile), trained.body
+    if own.kinematics != taught.kinematics:
+        raise graphs.ExportError(
+            f"{robot}: a base '{own.kinematics}', but {checkpoint} was trained for "
+            f"'{taught.kinematics}'; train for this robot"
+        )
+    if excess := own.action.excess(taught.action):
+        raise graphs.ExportError(
+            f"{robot}: the limits allow {excess} that {checkpoint} was trained for; lower them, or "
+            "train for this robot"
+        )
+    here = {"robot": own.robot, "footprint_radius_m": own.footprint_radius_m, "action": own.action}
     return export_bundle(
-        trained,
+        replace(trained, body=taught.model_copy(update=here)),
         out,
         image=ImageSpec(hfov_deg=profile.camera.hfov_deg),
-        action=ActionSpec(
-            low=(limits.linear_min_mps, -limits.angular_max_radps),
-            high=(limits.linear_max_mps, limits.angular_max_radps),
-        ),
-        planners={
-            name: spec.model_copy(update={"radius_m": profile.footprint_radius_m})
-            for name, spec in PLANNERS.items()
-        },
-        robot=profile.name,
+        planners=PLANNERS,
     )
 
 
@@ -101,9 +106,7 @@ def export_bundle(
     out: Path,
     *,
     image: ImageSpec,
-    action: ActionSpec,
     planners: dict[str, PlannerSpec],
-    robot: str,
 ) -> Manifest:
     """Write a bundle to `out`; an older one there is replaced only when the new one is complete.
 
@@ -114,7 +117,7 @@ def export_bundle(
     out.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     try:
-        model = _rounded(trained.model)
+        model, body = _rounded(trained.model), trained.body
         files = {
             "encoder": _export_encoder(model, image, partial),
             "dynamics": _export_dynamics(model, partial),
@@ -126,21 +129,23 @@ def export_bundle(
             ),
             "policy": _export_pairs(model.policy, "goal", ["action"], partial / "policy.onnx"),
             **{
-                name: _export_planner(model, action, spec, partial / f"{name}.onnx")
+                name: _export_planner(
+                    fused(model, body, spec), _planner_inputs(body, spec), partial / f"{name}.onnx"
+                )
                 for name, spec in planners.items()
             },
         }
         manifest = Manifest(
             name=out.name,
-            robot=robot,
+            body=body,
             image=image,
-            action=action,
+            action_s=ACTION_S,
             latent_size=LATENT,
             planners=planners,
             graphs=files,
             calibration=trained.calibration,
             training=trained.training,
-            metrics=trained.metrics | _arithmetic(model, image, action, planners),
+            metrics=trained.metrics | _arithmetic(model, body, image, planners),
         )
         text = yaml.safe_dump(manifest.model_dump(mode="json"), sort_keys=False)
         (partial / bundle.loading.MANIFEST).write_text(text, encoding="utf-8")
@@ -155,15 +160,14 @@ def export_bundle(
 
 
 def _arithmetic(
-    model: WorldModel, image: ImageSpec, action: ActionSpec, planners: dict[str, PlannerSpec]
+    model: WorldModel, body: AnyBody, image: ImageSpec, planners: dict[str, PlannerSpec]
 ) -> dict[str, float]:
     """Millions of floating-point operations in the matrix products of one encoding, one plan."""
     modules: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {
         "encoder_mflop": (model.encoder, _encoder_inputs(image, 1))
     }
     for name, spec in planners.items():
-        search = ICEM(model, action, spec).eval()
-        modules[f"{name}_mflop"] = (search, _planner_inputs(spec))
+        modules[f"{name}_mflop"] = (fused(model, body, spec), _planner_inputs(body, spec))
     counts = {}
     for name, (module, inputs) in modules.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -194,7 +198,8 @@ def _encoder_inputs(image: ImageSpec, batch: int) -> tuple[Tensor, ...]:
 
 
 def _export_dynamics(model: WorldModel, folder: Path) -> GraphFile:
-    inputs = (torch.randn(2, LATENT), torch.zeros(2, PROPRIOCEPTION), torch.zeros(2, ACTION))
+    actions = model.predictor.actions
+    inputs = (torch.randn(2, LATENT), torch.zeros(2, actions + 1), torch.zeros(2, actions))
     names = ["latent", "proprioception", "action"]
     outputs = ["next_latent", "next_proprioception", "collision", "displacement", "expected_error"]
     return _export(_Dynamics(model), inputs, names, outputs, folder / "dynamics.onnx")
@@ -209,37 +214,41 @@ def _export_pairs(module: nn.Module, other: str, outputs: list[str], file: Path)
 _SITUATION = ["latent", "proprioception", "goal", "goal_pose", "trust", "obstacles"]
 _SITUATION += ["committed", "delay"]
 _SEARCH = ["warm_start", "proposals", "noise"]
-_STATE = ["elite_mean", "elite_spread", "elite", "elite_cost"]
 
 
-def _export_planner(
-    model: WorldModel, action: ActionSpec, settings: PlannerSpec, file: Path
-) -> GraphFile:
-    """The whole search as one graph: a round is traced once and repeated, for tracing all of them
-    takes minutes."""
-    search, inputs = ICEM(model, action, settings).eval(), _planner_inputs(settings)
+def fused(model: WorldModel, body: AnyBody, settings: PlannerSpec) -> ICEM:
+    """The planner as one module: what the model foresees, what is wanted of it, and the search."""
+    dynamics = Rollout(model.predictor)
+    objective = ReachGoal(model.distance_net, body, ACTION_S, settings)
+    return ICEM(dynamics, objective, body.action, settings).eval()
+
+
+def _export_planner(search: Solver, inputs: tuple[Tensor, ...], file: Path) -> GraphFile:
+    """The whole search as one graph: a round is traced once and repeated."""
+    assert isinstance(search, nn.Module)
     *situation, warm_start, proposals, noise = inputs
     white = noise[:1]
     with torch.no_grad():
         state = search.begin(*situation, warm_start, proposals, white)
         outputs = search.end(*situation, state[0])
+    passed = [f"state.{k}" for k in range(len(state))]
     names = ["actions", "energy", "latents", "collision", "uncertainty"]
     names_in = [*_SITUATION, *_SEARCH]
     chain = graphs.Chain({n: tuple(x.shape) for n, x in zip(names_in, inputs, strict=True)})
-    rounds = chain.split("noise", settings.iterations)
+    rounds = chain.split("noise", len(noise))
 
     def part(
         method: str, values: Sequence[Tensor], taken: list[str], given: list[str]
     ) -> onnx.ModelProto:
         return graphs.trace(_Method(search, method), (*situation, *values), taken, given)
 
-    begin = part("begin", (warm_start, proposals, white), [*_SITUATION, *_SEARCH], _STATE)
+    begin = part("begin", (warm_start, proposals, white), [*_SITUATION, *_SEARCH], passed)
     found = chain.add(begin, [*_SITUATION, "warm_start", "proposals", rounds[0]])
-    if settings.iterations > 1:
-        again = part("go_on", (*state, white), [*_SITUATION, *_STATE, "noise"], _STATE)
+    if len(rounds) > 1:
+        again = part("go_on", (*state, white), [*_SITUATION, *passed, "noise"], passed)
         for name in rounds[1:]:
             found = chain.add(again, [*_SITUATION, *found, name])
-    end = part("end", state[:1], [*_SITUATION, _STATE[0]], names)
+    end = part("end", state[:1], [*_SITUATION, passed[0]], names)
     found = chain.add(end, [*_SITUATION, found[0]])
     shapes = {name: tuple(x.shape) for name, x in zip(names, outputs, strict=True)}
     return graphs.write(chain.finish(found, shapes), search, inputs, file)
@@ -256,16 +265,17 @@ class _Method(nn.Module):
         return getattr(self.owner, self.name)(*inputs)
 
 
-def _planner_inputs(settings: PlannerSpec) -> tuple[Tensor, ...]:
-    plan = (settings.horizon, ACTION)
+def _planner_inputs(body: AnyBody, settings: PlannerSpec) -> tuple[Tensor, ...]:
+    actions = len(body.action.names)
+    plan = (settings.horizon, actions)
     return (
         torch.randn(1, LATENT),
-        torch.zeros(1, PROPRIOCEPTION),
+        torch.zeros(1, len(body.proprioception)),
         torch.randn(1, LATENT),
         torch.tensor([[0.3, 0.1, 0.2]]),
         torch.full((1,), 0.5),
         1.0 + torch.rand(settings.obstacles, 2),
-        torch.full((1, ACTION), 0.2),
+        torch.full((1, actions), 0.2),
         torch.full((1,), 0.2),
         torch.zeros(1, *plan),
         0.2 * torch.randn(settings.proposals, *plan),

@@ -27,7 +27,8 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d)
 def load_pretrained(model: WorldModel, folder: Path) -> list[str]:
     """Load the weights of a bundle into `model`, which computes in eval mode what the bundle does.
 
-    Every batch normalisation becomes a mere shift; see `match_normalisation`.
+    Every batch normalisation becomes a mere shift; see `match_normalisation`. What actions are
+    divided by comes from the bundle, too: its weights were learned for that.
 
     Returns:
         The parts that the bundle lacks, since no graph needs them; they stay as they are.
@@ -36,7 +37,8 @@ def load_pretrained(model: WorldModel, folder: Path) -> list[str]:
         BundleError: the bundle is damaged, or of another architecture than `model`.
     """
     found = _weights(folder)
-    wanted = dict(model.named_parameters())
+    wanted: dict[str, Tensor] = dict(model.named_parameters())
+    wanted["predictor.scale"] = model.predictor.scale
     for layer, name, norm in _normalisations(model):
         del wanted[f"{name}.weight"]
         wanted[f"{layer}.bias"] = wanted.pop(f"{name}.bias")

@@ -8,7 +8,7 @@ import pickle
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,11 +17,15 @@ from types import FrameType
 from typing import Any
 
 import cv2
+import h5py
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
-from foresight import __version__, bundle
-from foresight.bundle.manifest import Calibration
+from foresight import __version__, bundle, resources
+from foresight.bodies import AnyBody, body_of
+from foresight.bodies.profile import ProfileError, RobotProfile
+from foresight.bundle.manifest import Calibration, Manifest
 from foresight.data.dataset import episode_files
 from foresight.data.windows import Drives
 from foresight.training.calibrate import calibrate, encode_all
@@ -31,6 +35,7 @@ from foresight.training.monitor import complaint, examine
 from foresight.training.pretrained import load_pretrained, match_normalisation
 from foresight.world_model.distributed import ALONE, Team, average, disband, join, share_statistics
 from foresight.world_model.losses import Windows, world_model_loss
+from foresight.world_model.motion import motion_of
 from foresight.world_model.networks import WorldModel
 
 BATCH = 48
@@ -49,9 +54,11 @@ class TrainingError(ValueError):
 
 @dataclass
 class Trained:
-    """What training leaves behind: networks, and what was measured on held-out drives."""
+    """What training leaves behind: networks, the body that they were trained for, and what was
+    measured on held-out drives."""
 
     model: WorldModel
+    body: AnyBody
     calibration: Calibration
     metrics: dict[str, float]
     training: dict[str, str | int | float]
@@ -66,6 +73,7 @@ def train(
     seed: int,
     start: Path | None = None,
     device: str | None = None,
+    robot: Path | None = None,
 ) -> Trained:
     """The whole recipe: world model, then the distance head on its latents, then calibration.
 
@@ -75,12 +83,15 @@ def train(
         held_out: drives to measure on; None keeps every 10th episode of `data` out for it.
         start: a bundle whose weights to start from, at a gentler learning rate; None starts afresh.
         device: "cpu" or "cuda"; None takes the GPU if there is one.
+        robot: profile of the robot that made the drives; None: the drives name it, and the shipped
+            profile of that name or the bundle `start` describes it.
 
     Raises:
         DatasetError: the data set is missing or damaged.
         BundleError: the bundle `start` is damaged or comes from other networks.
-        TrainingError: there is nothing to train on besides what is held out, the checkpoint in
-            `out` is damaged or comes from other settings, or the run is hopeless.
+        ProfileError: the robot profile is wrong.
+        TrainingError: the robot is unknown, there is nothing to train on besides what is held out,
+            the checkpoint in `out` is damaged or comes from other settings, or the run is hopeless.
         SystemExit: this is not the leading process of several; what follows is for one alone.
     """
     team = join(device)
@@ -89,21 +100,23 @@ def train(
     used = [file for file in files if file not in kept]
     if not used:
         raise TrainingError(f"{data}: every episode is held out; collect more")
-    parent = bundle.load(start).manifest.calibration if start else None
+    parent = bundle.load(start).manifest if start else None
     drives = Drives(used)
+    body = body_of(RobotProfile.load(robot)) if robot else _body_that_drove(files, parent)
     started = time.perf_counter()
     held = Drives(kept)
-    model = train_world_model(drives, out, steps, seed, start, held, team)
+    model = train_world_model(drives, body, out, steps, seed, start, held, team)
     disband()
     if not team.leads:
         raise SystemExit(0)
     latent = encode_all(model, drives.image)
     model.cpu()
     refine_relation(model, drives, latent, distance_steps // 2, seed=seed)
-    teacher = build_teacher(model, drives, latent, seed=seed)
-    train_distance(model, drives, latent, teacher, distance_steps, seed=seed)
+    motion = motion_of(body)
+    teacher = build_teacher(model, drives, latent, motion, seed=seed)
+    train_distance(model, drives, latent, teacher, motion, distance_steps, seed=seed)
     train_policy(model, drives, latent, distance_steps // 4, seed=seed)
-    calibration, quality = calibrate(model, held, parent)
+    calibration, quality = calibrate(model, held, parent.calibration if parent else None)
     training: dict[str, str | int | float] = {
         "frames": len(drives),
         "steps": steps,
@@ -113,14 +126,41 @@ def train(
         "minutes": round((time.perf_counter() - started) / 60, 1),
         "code_version": __version__,
     }
-    result = Trained(model, calibration, quality.metrics(), training)
+    result = Trained(model, body, calibration, quality.metrics(), training)
     save_trained(out, result)
     return result
+
+
+def _body_that_drove(files: Sequence[Path], parent: Manifest | None) -> AnyBody:
+    """The body of the robot that these episodes name."""
+    names = set()
+    for file in files:
+        with h5py.File(file, "r") as episode:
+            names.add(str(episode.attrs.get("robot")))
+    if len(names) > 1:
+        raise TrainingError(
+            f"{files[0].parent}: the drives are of several robots, {', '.join(sorted(names))}; "
+            "give the profile to train for with --robot"
+        )
+    (name,) = names
+    try:
+        profile = RobotProfile.load(resources.robot_profile().with_name(f"{name}.yaml"))
+        if profile.name == name:
+            return body_of(profile)
+    except (ProfileError, resources.ResourceError):
+        pass
+    if parent is not None and parent.body.robot == name:
+        return parent.body
+    raise TrainingError(
+        f"{files[0].parent}: the drives are of the robot '{name}', of which no profile is shipped; "
+        "give its profile with --robot"
+    )
 
 
 def save_trained(out: Path, trained: Trained) -> None:
     """Write weights and figures to `out`; `load_trained` reads them."""
     state = {"model": trained.model.state_dict(), "calibration": trained.calibration.model_dump()}
+    state["body"] = trained.body.model_dump()
     _save(out / TRAINED, state | {"metrics": trained.metrics, "training": trained.training})
 
 
@@ -135,10 +175,11 @@ def load_trained(folder: Path) -> Trained:
         raise TrainingError(f"{path}: not there; run `foresight train --out {folder}`")
     with _damage_named(path):
         state = torch.load(path, map_location="cpu", weights_only=True)
-        model = WorldModel()
+        body = TypeAdapter(AnyBody).validate_python(state["body"])
+        model = WorldModel(body)
         model.load_state_dict(state["model"])
         calibration = Calibration(**state["calibration"])
-        return Trained(model.eval(), calibration, state["metrics"], state["training"])
+        return Trained(model.eval(), body, calibration, state["metrics"], state["training"])
 
 
 @contextmanager
@@ -157,6 +198,7 @@ def _damage_named(path: Path) -> Iterator[None]:
 
 def train_world_model(
     drives: Drives,
+    body: AnyBody,
     out: Path,
     steps: int,
     seed: int,
@@ -178,8 +220,8 @@ def train_world_model(
             hopeless.
     """
     out.mkdir(parents=True, exist_ok=True)
-    settings = _settings(drives, steps, seed, start)
-    model, optimiser = _begin(drives, seed, start, team)
+    settings = _settings(drives, body, steps, seed, start)
+    model, optimiser = _begin(drives, body, seed, start, team)
     path = out / CHECKPOINT
     first, rows = _resume(path, settings, model, optimiser)
     if average(team, [first]) != [first]:
@@ -229,10 +271,10 @@ def train_world_model(
 
 
 def _begin(
-    drives: Drives, seed: int, start: Path | None, team: Team
+    drives: Drives, body: AnyBody, seed: int, start: Path | None, team: Team
 ) -> tuple[WorldModel, torch.optim.Optimizer]:
     torch.manual_seed(seed)
-    model = WorldModel()
+    model = WorldModel(body)
     if start is not None:
         load_pretrained(model, start)
         some = torch.randint(len(drives), (512,), generator=torch.Generator().manual_seed(seed))
@@ -345,11 +387,14 @@ def _save(path: Path, state: dict[str, Any]) -> None:
     partial.replace(path)
 
 
-def _settings(drives: Drives, steps: int, seed: int, start: Path | None) -> dict[str, str | int]:
+def _settings(
+    drives: Drives, body: AnyBody, steps: int, seed: int, start: Path | None
+) -> dict[str, str | int]:
     """All that a run's result depends on, to know it again."""
     driven = torch.cat([drives.pose.flatten(), drives.action.flatten()]).numpy()
     return {
         "data": hashlib.sha256(driven.tobytes()).hexdigest(),
+        "robot": hashlib.sha256(body.model_dump_json().encode()).hexdigest(),
         "steps": steps,
         "seed": seed,
         "from": "" if start is None else bundle.load(start).digest,
@@ -369,9 +414,10 @@ def _resume(
         state = torch.load(path, map_location="cpu", weights_only=True)
         made_with, done, rows = dict(state["settings"]), int(state["step"]), list(state["curve"])
     for name, value in settings.items():
-        if made_with.get(name) != value:
+        # Older checkpoints do not tell the robot; their networks are as good for this one.
+        if (before := made_with.get(name, value)) != value:
             raise TrainingError(
-                f"{path}: begun with another --{name} ({str(made_with.get(name))[:12]}, "
+                f"{path}: begun with another --{name} ({str(before)[:12]}, "
                 f"not {str(value)[:12]}); repeat that, or give another --out"
             )
     with _damage_named(path):

@@ -18,8 +18,9 @@ DISPLACEMENT_BETA = 0.05  # metres (or sine of yaw): with 1.0 the latent blurs b
 class Windows:
     """B drives of K actions, hence K + 1 frames, one action apart.
 
-    image (B, K+1, h, w, 3) uint8; proprioception (B, K+1, P); action (B, K, A) mean command;
-    bump (B, K) 1 if the bumper was pressed during the action; pose (B, K+1, 3) odometry.
+    image (B, K+1, h, w, 3) uint8 RGB; proprioception (B, K+1, P); action (B, K, A) mean command;
+    bump (B, K) 1 if the bumper was pressed during the action; pose (B, K+1, 3) odometry: x m, y m,
+    yaw rad.
     Besides, B pairs of frames from one neighbourhood, seconds apart: pair_image (B, 2, h, w, 3) and
     pair_pose (B, 2, 3). They hold sideways offsets, which a drive of K actions hardly shows.
     """
@@ -49,7 +50,7 @@ def world_model_loss(model: WorldModel, windows: Windows) -> tuple[Tensor, dict[
     parts["covariance"] = 0.04 * _off_diagonal_covariance(flat)
     parts |= _relation_losses(model, windows.pose, latent)
     parts["neighbours"] = _neighbour_loss(model, windows.pair_pose, pair)
-    action = windows.action / model.predictor.scale[-2:]
+    action = windows.action / model.predictor.action_scale
     guess = model.inverse(latent[:, :-1], latent[:, 1:])
     parts["inverse"] = 0.5 * functional.smooth_l1_loss(guess, action)
     total = torch.stack([part.float() for part in parts.values()]).sum()
@@ -67,7 +68,8 @@ def _rollout_losses(model: WorldModel, windows: Windows, latent: Tensor) -> dict
             state[:, :starts], body[:, :starts], windows.action[:, k : k + starts]
         )
         state, body = step.latent, step.proprioception
-        twist_gap = (body - windows.proprioception[:, k + 1 :])[..., :2] / model.predictor.scale[:2]
+        twist_gap = (body - windows.proprioception[:, k + 1 :])[..., :-1]
+        twist_gap = twist_gap / model.predictor.action_scale
         error = (state.float() - latent[:, k + 1 :]).square().mean(-1)
         losses.append(
             torch.stack(

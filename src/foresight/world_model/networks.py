@@ -1,24 +1,29 @@
-"""ConvEncoder, predictor and heads of the world model.
+"""Encoder, predictor and heads of the world model.
 
-Symbols: B batch, D latent size, P proprioception (v m/s, w rad/s, bump 0/1), A action (v m/s,
-w rad/s). Inputs are in SI units; the networks scale them.
+Symbols: B batch, D latent size, A numbers of an action, P = A + 1 of proprioception: the speeds
+that actions command, as measured (the twist), then the bumper (0 or 1, predicted: a probability).
+Which numbers, the body says; they come in its units, SI, and the networks scale them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from foresight.bodies import AnyBody
+
 LATENT = 192
-PROPRIOCEPTION = 3
-ACTION = 2
-_TWIST_SCALE = (0.3, 0.8)  # m/s, rad/s: typical speeds, so that inputs have unit size
 
 
 class ConvEncoder(nn.Module):
-    """One image -> one latent. Keeps the spatial layout up to the last layers (no pooling)."""
+    """One image -> one latent: three convolutions, then two layers over what they see where.
+
+    It keeps the spatial layout up to the last layers (no pooling): where a thing is in the picture
+    says where the robot is.
+    """
 
     def __init__(self, height: int = 60, width: int = 80, latent: int = LATENT) -> None:
         super().__init__()
@@ -49,8 +54,8 @@ class ConvEncoder(nn.Module):
 
 
 class Step(NamedTuple):
-    """One step on: latent (B, D), proprioception (B, P; bump: probability), bump logit (B,), and
-    the log of the squared error per component that the model expects of this latent (B,)."""
+    """One action later: latent (B, D), proprioception (B, P), bump logit (B,), and the log of the
+    squared error per component that the model expects of this latent (B,)."""
 
     latent: Tensor
     proprioception: Tensor
@@ -77,20 +82,37 @@ class FilmBlock(nn.Module):
 
 
 class Predictor(nn.Module):
-    """Where an action leads: latent and proprioception one action later (residual)."""
+    """Where an action leads: latent and proprioception one action later (residual).
+
+    Args:
+        typical_action: the size (A,) that actions and measured speeds are divided by.
+    """
 
     scale: Tensor
 
-    def __init__(self, latent: int = LATENT, width: int = 256, blocks: int = 2) -> None:
+    def __init__(
+        self,
+        typical_action: Sequence[float],
+        latent: int = LATENT,
+        width: int = 256,
+        blocks: int = 2,
+    ) -> None:
         super().__init__()
-        self.condition = nn.Sequential(nn.Linear(PROPRIOCEPTION + ACTION, 64), nn.ReLU())
+        self.actions = len(typical_action)
+        scale = torch.tensor([*typical_action, 1.0, *typical_action])
+        self.condition = nn.Sequential(nn.Linear(len(scale), 64), nn.ReLU())
         self.enter = nn.Linear(latent, width)
         self.enter_motion = nn.Linear(64, width)
         self.blocks = nn.ModuleList(FilmBlock(width, 64) for _ in range(blocks))
-        self.exit = nn.Linear(width, latent + ACTION + 2)
+        self.exit = nn.Linear(width, latent + self.actions + 2)
         nn.init.zeros_(self.exit.weight)
         nn.init.zeros_(self.exit.bias)
-        self.register_buffer("scale", torch.tensor([*_TWIST_SCALE, 1.0, *_TWIST_SCALE]))
+        self.register_buffer("scale", scale)
+
+    @property
+    def action_scale(self) -> Tensor:
+        """What actions and measured speeds are divided by (A,), in the units of the body."""
+        return self.scale[: self.actions]
 
     def forward(self, latent: Tensor, proprioception: Tensor, action: Tensor) -> Step:
         """(B, D), (B, P), (B, A) -> one step on."""
@@ -101,8 +123,8 @@ class Predictor(nn.Module):
             x = block(x, condition)
         change = self.exit(torch.relu(x))
         size = latent.shape[-1]
-        # Without contact the wheels end at the commanded twist; the network adds what differs.
-        twist = action + change[..., size : size + ACTION] * self.scale[:ACTION]
+        # Without contact the robot ends at the commanded twist; the network adds what differs.
+        twist = action + change[..., size : size + self.actions] * self.action_scale
         logit, log_error = change[..., -2], change[..., -1]
         bump = torch.sigmoid(logit)[..., None]
         return Step(latent + change[..., :size], torch.cat([twist, bump], -1), logit, log_error)
@@ -138,14 +160,14 @@ class WorldModel(nn.Module):
     cloning: a baseline for the planner).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, body: AnyBody) -> None:
         super().__init__()
         self.encoder = ConvEncoder()
-        self.predictor = Predictor()
+        self.predictor = Predictor(body.typical_action)
         self.relation_net = PairNetwork(5)
-        self.inverse = PairNetwork(ACTION)
+        self.inverse = PairNetwork(self.predictor.actions)
         self.distance_net = PairNetwork(1)
-        self.policy = PairNetwork(ACTION)
+        self.policy = PairNetwork(self.predictor.actions)
 
     def relation(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
         """(..., D) x2 -> raw (..., 4: x m, y m, sin yaw, cos yaw) and close logit (...)."""

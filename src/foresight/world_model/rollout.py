@@ -1,30 +1,21 @@
-"""The predictor and the distance head, arranged for many rollouts towards one goal.
+"""The predictor, arranged for many rollouts from one belief: the dynamics of the planner.
 
-It computes what `foresight.world_model.networks` does in a third of the operations: layers
-that read the same input are one product, what depends on actions only is computed for all steps at
-once, and what depends on the goal only once.
+It computes what `foresight.world_model.networks.Predictor` does, step after step, in a third of the
+operations: layers that read the same input are one product, and what depends on actions only is
+computed for all steps at once.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor, nn
 
-from foresight.world_model.networks import ACTION, PROPRIOCEPTION, FilmBlock, PairNetwork, Predictor
-
-
-class LatentRollout(NamedTuple):
-    """By step: latents (H, N, D), probability of a bump (H, N), expected squared error (H, N)."""
-
-    latents: Tensor
-    bumps: Tensor
-    errors: Tensor
+from foresight.solvers.parts import Prediction
+from foresight.world_model.networks import FilmBlock, Predictor
 
 
 class Rollout(nn.Module):
-    """latent (1, D), proprioception (1, P), actions (N, H, A) -> LatentRollout."""
+    """A `Dynamics`: latent (1, D), proprioception (1, P), actions (N, H, A) -> Prediction."""
 
     driven: Tensor
     motion_bias: Tensor
@@ -33,17 +24,16 @@ class Rollout(nn.Module):
 
     def __init__(self, predictor: Predictor) -> None:
         super().__init__()
-        self.predictor = predictor
+        self.predictor, self.actions = predictor, predictor.actions
         self.blocks = [block for block in predictor.blocks if isinstance(block, FilmBlock)]
         motion = predictor.condition[0]
         assert isinstance(motion, nn.Linear)
         with torch.no_grad():
             # One unit more, which is always 1, so that what it feeds needs no bias added.
             weight = nn.functional.pad((motion.weight / predictor.scale).T, (0, 1))
-            body, act = weight.split([PROPRIOCEPTION, ACTION])
-            twist, bump = body.split([ACTION, PROPRIOCEPTION - ACTION])
+            twist, bump, act = weight.split([self.actions, 1, self.actions])
             # The network's share of the next twist comes in its own scale.
-            answered = torch.cat([predictor.scale[:ACTION, None] * twist, bump])
+            answered = torch.cat([predictor.action_scale[:, None] * twist, bump])
         self.register_buffer("driven", torch.cat([act, twist]).contiguous())
         self.register_buffer(
             "motion_bias", nn.functional.pad(motion.bias.detach(), (0, 1), value=1.0)
@@ -53,7 +43,7 @@ class Rollout(nn.Module):
         for k, weight in enumerate(_conditioned(predictor, self.blocks)):
             self.register_buffer(f"conditioned{k}", weight)
 
-    def forward(self, latent: Tensor, proprioception: Tensor, actions: Tensor) -> LatentRollout:
+    def forward(self, latent: Tensor, proprioception: Tensor, actions: Tensor) -> Prediction:
         net, state = self.predictor, latent.expand(len(actions), -1)
         enter, *films = (
             self.get_buffer(f"conditioned{k}") for k in range(1 + 2 * len(self.blocks))
@@ -62,7 +52,7 @@ class Rollout(nn.Module):
         answer: Tensor | None = None
         for motion in self._known_motion(proprioception, actions):
             if answer is None:
-                motion = motion + proprioception[:, ACTION:] @ self.touched
+                motion = motion + proprioception[:, self.actions :] @ self.touched
             else:  # what the last step made of twist and bump
                 motion = torch.addmm(motion, answer, self.answered)
             condition = torch.relu(motion)
@@ -70,7 +60,7 @@ class Rollout(nn.Module):
             for block, gain, shift in zip(self.blocks, films[::2], films[1::2], strict=True):
                 scaled = block.linear(block.norm(x)) * (condition @ gain)
                 x = x + block.out(torch.relu(torch.addmm(scaled, condition, shift)))
-            sizes = [latent.shape[1], ACTION, 1, 1]
+            sizes = [latent.shape[1], self.actions, 1, 1]
             change, twist, logit, log_error = net.exit(torch.relu(x)).split(sizes, 1)
             state, bump = state + change, torch.sigmoid(logit)
             answer = torch.cat([twist, bump], 1)
@@ -79,12 +69,12 @@ class Rollout(nn.Module):
             errors.append(log_error)
         steps = (len(states), len(actions))
         latents, bump, error = (torch.cat(parts) for parts in (states, bumps, errors))
-        return LatentRollout(latents.view(*steps, -1), bump.view(steps), error.view(steps).exp())
+        return Prediction(latents.view(*steps, -1), bump.view(steps), error.view(steps).exp())
 
     def _known_motion(self, proprioception: Tensor, actions: Tensor) -> tuple[Tensor, ...]:
         """Of each step (N, 65), what is known before: its action, and that the wheels end the one
         before at the twist that was commanded."""
-        twist = proprioception[:, None, :ACTION].expand(len(actions), -1, -1)
+        twist = proprioception[:, None, : self.actions].expand(len(actions), -1, -1)
         pairs = torch.cat([actions, torch.cat([twist, actions[:, :-1]], 1)], 2).transpose(0, 1)
         motion = torch.addmm(self.motion_bias, pairs.flatten(0, 1), self.driven)
         return motion.split(len(actions))
@@ -101,18 +91,3 @@ def _conditioned(predictor: Predictor, blocks: list[FilmBlock]) -> list[Tensor]:
         gain[:, -1] += 1
         parts += [gain, shift]
     return [part.detach().T.contiguous() for part in parts]
-
-
-class Remaining(nn.Module):
-    """latents (..., D), goal (1, D) -> log1p(seconds to the goal) (...)."""
-
-    def __init__(self, distance: PairNetwork) -> None:
-        super().__init__()
-        self.distance = distance
-
-    def forward(self, latents: Tensor, goal: Tensor) -> Tensor:
-        net, rows = self.distance, latents.flatten(0, -2)
-        at_goal = net.second(goal) + net.first.bias
-        here = torch.addmm(at_goal, rows, net.first.weight.T)
-        features = torch.addmm(here, (rows - goal).abs(), net.gap.weight.T)
-        return nn.functional.softplus(net.rest(features)[:, 0]).view(latents.shape[:-1])
