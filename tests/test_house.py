@@ -34,9 +34,9 @@ INTERFACES = [
 ROOMS = [
     *("geometry", "odometry", "resources"),
     *("bodies", "bundle", "perception", "control"),
-    *("runtime", "planning", "exploration", "memory", "missions"),
+    *("runtime", "solvers", "planning", "exploration", "memory", "missions"),
     "worlds",
-    *("world_model", "solvers", "data", "training", "evaluation"),
+    *("world_model", "data", "training", "evaluation"),
     "apps",
 ]
 # Python module -> rosdep key, where the two differ
