@@ -323,7 +323,7 @@ def test_undistorts_calibrated_pictures_to_the_models_pinhole(
     assert (episodes()[0].image > 190).all()
     shutil.rmtree(tmp_path / "data")
     result = import_bag(bag, "--camera-info", "none")
-    assert "the profile's pinhole is taken" in result.output
+    assert "the profile's pinhole is used" in result.output
     assert episodes()[0].image[:, :, :10].max() == 0
 
 
@@ -538,7 +538,7 @@ def test_keeps_the_beginning_of_a_truncated_recording(
     for recording in (bag, file):
         message = sentence(import_bag(recording))
         assert f"{recording.name}: damaged (" in message
-        assert "what could be read before was imported" in message
+        assert "what could be read was imported" in message
         (episode,) = episodes()
         assert 250 < len(episode) < 330
         np.testing.assert_allclose(episode.odometry[250], pose(25), atol=1e-4)
@@ -620,7 +620,7 @@ def test_refuses_pictures_of_an_absurd_size_before_allocating(
 
     message = sentence(import_bag(commanded(drive(picture=picture)).write(tmp_path / "kitchen")))
     assert "1000000x1000000, but at most 50 megapixels are taken" in message
-    assert "dropped: 80 pictures that cannot be used" in message
+    assert "dropped: 80 unusable pictures" in message
     assert "gave no episode" in message
 
 
@@ -635,7 +635,7 @@ def test_counts_and_replaces_a_broken_picture(
 
     result = import_bag(commanded(drive(picture=picture)).write(tmp_path / "kitchen"))
     assert result.exit_code == 0
-    assert "dropped: 1 pictures that cannot be used" in result.output
+    assert "dropped: 1 unusable pictures" in result.output
     assert "truncated PNG" in result.output
     assert [number(i) for i in episodes()[0].image[19:22]] == [19, 19, 21]
 
@@ -648,8 +648,8 @@ def test_counts_nonsensical_messages(
     recording.add(3.001, "/cmd_vel", twist(float("inf"), 0.0))
     result = import_bag(recording.write(tmp_path / "kitchen"))
     assert result.exit_code == 0, result.output
-    assert "1 odometry messages without proper numbers" in result.output
-    assert "1 commands that are no numbers" in result.output
+    assert "1 odometry messages with invalid numbers" in result.output
+    assert "1 commands with invalid numbers" in result.output
     assert np.isfinite(episodes()[0].odometry).all() and np.isfinite(episodes()[0].command).all()
 
 
@@ -683,7 +683,7 @@ def test_a_second_import_completes_the_first_without_duplicates(
     result = import_bag(bag)
     assert result.exit_code == 0, result.output
     assert "300 frames in 1 episodes" in result.output
-    assert "1 episodes were there already" in result.output
+    assert "1 episodes existed already" in result.output
     assert sorted(file.name for file in (tmp_path / "data").iterdir()) == names
     assert (tmp_path / "data" / names[0]).stat().st_mtime_ns == written
     assert import_bag(bag).exit_code == 0
@@ -698,7 +698,7 @@ def test_imports_the_other_bags_when_one_is_damaged(
     message = sentence(import_bag(good[0], bad, good[1], good[0]))
     assert "160 frames in 2 episodes" in message
     assert "bad.mcap: cannot be read" in message
-    assert "a: has the name and the start of a bag before it" in message
+    assert "a: has the name and start of an earlier bag" in message
     assert len(episodes()) == 2
 
 

@@ -1,8 +1,9 @@
-"""`foresight import-bag`: rosbag2 recordings become the data set that `dataset` describes.
+"""`foresight import-bag`: converts rosbag2 recordings to the data set that `dataset` describes.
 
 Bags are read in one pass, message by message; at most one episode is in memory. Times are those of
-the headers; what has no stamp (Twist, Bool) is put on that clock by the lag with which odometry was
-received. A frame is the picture nearest to a tick of 10 Hz, and everything else at its stamp.
+the headers; messages without a stamp (Twist, Bool) are put on that clock by the lag with which
+odometry was received. A frame is the picture nearest to a 10 Hz tick, with everything else at its
+stamp.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from foresight.perception.camera import CameraView
 from foresight.perception.image import ImageError, Rgb
 
 MAX_FRAMES = 1000
-"""Longer drives are cut."""
+"""Longer drives are split."""
 MIN_FRAMES = 50
 """Shorter ones are dropped."""
 MAX_GAP_S = 0.3
-"""Without pictures or odometry for longer, an episode ends."""
+"""A longer gap in pictures or odometry ends an episode."""
 MAX_AGE_S = 0.101
-"""A picture may be that much older than its tick: a period, and what clocks jitter."""
-_WAIT_FRAMES = 20  # for odometry and commands that come later than their picture
-_KEEP_S = 5.0  # of odometry before the first picture: a picture may come that much later
+"""Maximum age of a picture at its tick: one period, plus jitter of the clocks."""
+_WAIT_FRAMES = 20  # to wait for odometry and commands that arrive after their picture
+_KEEP_S = 5.0  # of odometry before the first picture, which may arrive that much later
 _MAX_ROWS = 200_000  # messages of one topic in memory: an episode at 2 kHz
 
 _IMAGE = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
@@ -56,7 +57,7 @@ _OPTIONAL = ("camera_info", "bumper")
 
 
 class Topics(NamedTuple):
-    """Names of topics; None looks for the usual ones, "none" does without (optional ones)."""
+    """Topic names; None: the default, "none": do without (optional topics only)."""
 
     image: str | None = None
     odom: str | None = None
@@ -67,7 +68,7 @@ class Topics(NamedTuple):
 
 @dataclass
 class Tally:
-    """What came of an import so far. `problems` are sentences, one for each bag in trouble."""
+    """Counts of an import so far. `problems` has one sentence for each bag that failed."""
 
     frames: int = 0
     episodes: int = 0
@@ -82,32 +83,32 @@ class Tally:
         lines = [f"{self.frames} frames in {self.episodes} episodes, {minutes:.1f} minutes"]
         if self.kept:
             lines.append(
-                f"{self.kept} episodes were there already and stay as they are; "
-                f"delete them to import them anew"
+                f"{self.kept} episodes existed already and were left as they are; "
+                f"delete them to import them again"
             )
         lines += [f"dropped: {count} {what}" for what, count in self.dropped.items()]
         lines += [f"episodes ended early: {count}, {why}" for why, count in self.ended.items()]
         if self.unusable:
-            lines.append(f"the first picture that cannot be used: {self.unusable}")
+            lines.append(f"the first unusable picture: {self.unusable}")
         return "\n".join(lines)
 
 
 def import_bags(
     bags: Sequence[Path], out: Path, profile_path: Path, topics: Topics, tally: Tally
 ) -> None:
-    """Import recordings into the folder `out`, filling `tally` on the way.
+    """Import recordings into the folder `out` and count in `tally`.
 
     Args:
         bags: folders with metadata.yaml, or single .mcap or .db3 files.
-        out: gets files BAG-START-NUMBER.h5, START being when the bag starts, in whole seconds;
-            those that exist stay as they are, so that an import can be repeated.
+        out: for files BAG-START-NUMBER.h5, where START is the bag's start in whole seconds;
+            existing files are left as they are, so an import can be repeated.
         profile_path: of the robot that recorded.
         topics: names in the bags.
-        tally: counts; a bag that is damaged or lacks something adds a problem, the others go on.
+        tally: counts; a bag that is damaged or incomplete adds a problem, the others continue.
 
     Raises:
         ProfileError: the profile cannot be read.
-        ImageError: the profile's camera cannot be the model's.
+        ImageError: the profile's camera does not fit the model's.
     """
     profile = RobotProfile.load(profile_path)
     out.mkdir(parents=True, exist_ok=True)
@@ -137,7 +138,7 @@ def _import_bag(
         prefix = f"{name}-{int(bag.first(chosen['odom'])[0])}"
         if prefix in done:
             raise DatasetError(
-                f"{path}: has the name and the start of a bag before it; give each bag once"
+                f"{path}: has the name and start of an earlier bag; give each bag once"
             )
         done.add(prefix)
         progress.console.print(f"{name}: {_described(chosen)}", highlight=False, soft_wrap=True)
@@ -159,12 +160,10 @@ def _import_bag(
             feed(role, receive_s, message)
             progress.advance(task)
         if bag.unreadable:
-            tally.dropped["messages that cannot be read"] += bag.unreadable
+            tally.dropped["unreadable messages"] += bag.unreadable
         feed.finish()
         if bag.damage:
-            raise DatasetError(
-                f"{path}: damaged ({bag.damage}); what could be read before was imported"
-            )
+            raise DatasetError(f"{path}: damaged ({bag.damage}); what could be read was imported")
         if tally.episodes + tally.kept == before:
             raise DatasetError(
                 f"{path}: gave no episode of {MIN_FRAMES * PERIOD_S:.0f} s or longer; see what was "
@@ -175,13 +174,13 @@ def _import_bag(
 def _described(chosen: dict[str, _Topic]) -> str:
     words = [f"{role} {topic.name}" for role, topic in chosen.items()]
     if "camera_info" not in chosen:
-        words.append("no camera_info, so the profile's pinhole is taken")
+        words.append("no camera_info, so the profile's pinhole is used")
     if "bumper" not in chosen:
         words.append("no bumper")
     return ", ".join(words)
 
 
-# What is in a bag
+# Reading a bag
 
 
 class _Topic(NamedTuple):
@@ -190,7 +189,7 @@ class _Topic(NamedTuple):
 
 
 class _Part(Protocol):
-    """What there is of a recording, as `rosbags` presents it."""
+    """A readable part of a recording, with the interface of `rosbags`."""
 
     @property
     def connections(self) -> list[Any]: ...
@@ -199,10 +198,10 @@ class _Part(Protocol):
 
 
 class _Bag:
-    """A recording, whole or damaged. `damage` says in a few words what is wrong with it.
+    """A recording, complete or damaged. `damage` says briefly what is wrong with it.
 
-    Messages are taken apart by Jazzy's own definitions: those inside a bag would be turned into
-    code. The types that are read here are the same in every distribution.
+    Messages are parsed with Jazzy's definitions, because those in a bag would be turned into code.
+    The types used here are the same in every distribution.
     """
 
     _STORE = get_typestore(Stores.ROS2_JAZZY)
@@ -222,7 +221,7 @@ class _Bag:
         files = [self.path]
         if self.path.is_dir():
             if not (self.path / "metadata.yaml").exists():
-                self.damage = "it has no metadata.yaml, as when recording was cut off"
+                self.damage = "it has no metadata.yaml, as after an interrupted recording"
             files = [f for f in self.path.iterdir() if f.suffix in (".mcap", ".db3")]
             files.sort(key=lambda f: [int(n) for n in re.findall(r"\d+", f.name)] or [0])
         parts: list[_Part] = []
@@ -238,17 +237,17 @@ class _Bag:
 
     @property
     def topics(self) -> list[_Topic]:
-        """Every topic, by name; those of a damaged file may have none."""
+        """All topics, sorted by name; a damaged file may have none."""
         connections = [c for part in self._parts for c in part.connections]
         return sorted({_Topic(c.topic, c.msgtype) for c in connections if c.topic and c.msgtype})
 
     def count(self, topics: Collection[_Topic]) -> int:
-        """Messages on these topics; 0 where that is not known."""
+        """Number of messages on these topics; 0 if unknown."""
         parts = (_connections(part, topics) for part in self._parts)
         return sum(c.msgcount for connections in parts for c in connections)
 
     def first(self, topic: _Topic) -> tuple[float, Any]:
-        """The first message and when it was received (s).
+        """The first message and its receive time (s).
 
         Raises:
             DatasetError: there is none.
@@ -259,7 +258,7 @@ class _Bag:
         raise DatasetError(f"{self.path}: no message on {topic.name}{reason}; record that topic")
 
     def messages(self, topics: dict[str, _Topic]) -> Iterator[tuple[str, float, Any]]:
-        """(key in `topics`, received s, message), in the order of receiving, up to any damage."""
+        """(key in `topics`, receive time s, message), in receive order, up to any damage."""
         keys = {topic: key for key, topic in topics.items()}
         self.unreadable = 0
         raw_messages = self._raw_messages(keys)
@@ -303,14 +302,14 @@ def _open_file(path: Path, stack: ExitStack) -> _Part:
 
 
 class _DamagedMcap:
-    """The beginning of an MCAP file whose end is missing, in the order of writing."""
+    """The beginning of an MCAP file whose end is missing, in write order."""
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         self._reader = McapReader(path)
         self._reader.bio = stack.enter_context(path.open("rb"))
         self._reader.data_start = len(b"\x89MCAP0\r\n")
         self._reader.data_end = path.stat().st_size
-        with suppress(Exception):  # ends where the file does; until then it notes the topics
+        with suppress(Exception):  # collects the topics until the file ends
             self._reader.meta_scan()
 
     @property
@@ -329,12 +328,12 @@ class _Connection(NamedTuple):
 
 
 class _DamagedSqlite:
-    """What is left of an SQLite recording, in the order of writing."""
+    """The readable part of an SQLite recording, in write order."""
 
     def __init__(self, path: Path, stack: ExitStack) -> None:
         uri = f"{path.resolve().as_uri()}?mode=ro&immutable=1"
         self._database = stack.enter_context(closing(sqlite3.connect(uri, uri=True)))
-        # Without this SQLite opens no file that is shorter than it should be.
+        # Without this SQLite does not open a truncated file.
         self._database.execute("PRAGMA writable_schema=ON")
         rows = self._database.execute("SELECT id, name, type FROM topics")
         self.connections = [_Connection(*row) for row in rows]
@@ -352,10 +351,10 @@ class _DamagedSqlite:
 
 
 def _choose(bag: _Bag, wanted: Topics) -> dict[str, _Topic]:
-    """The topic of each role that is to be had.
+    """The topic of each role that the bag has.
 
     Raises:
-        DatasetError: one that is needed, or was asked for, is missing or of another type.
+        DatasetError: a required or requested topic is missing or of another type.
     """
     chosen: dict[str, _Topic] = {}
     for role, name in wanted._asdict().items():
@@ -372,7 +371,7 @@ def _choose(bag: _Bag, wanted: Topics) -> dict[str, _Topic]:
 
 
 def _beside(image_topic: str) -> str:
-    """Where drivers publish the calibration of a camera."""
+    """The topic on which drivers publish a camera's calibration."""
     return image_topic.removesuffix("/compressed").rpartition("/")[0] + "/camera_info"
 
 
@@ -427,7 +426,7 @@ def _decoded(message: Any) -> Rgb:
 
 
 class _Feed:
-    """Takes a bag's messages, puts them on one clock and gives them to a `Resampler`."""
+    """Puts a bag's messages on one clock and passes them to a `Resampler`."""
 
     def __init__(
         self,
@@ -437,17 +436,17 @@ class _Feed:
         save: Callable[[Episode], None],
         tally: Tally,
     ) -> None:
-        """Raises DatasetError if a topic that is needed has no message."""
+        """Raises DatasetError if a required topic has no message."""
         self._tally = tally
         self._bag = bag
         self._camera = CameraView(ImageSpec(hfov_deg=profile.camera.hfov_deg), profile.camera)
-        self._lag_s = 0.0  # from a stamp of odometry to its receiving
+        self._lag_s = 0.0  # from the stamp of odometry to its receive time
         self._resampler = Resampler(profile, save, tally)
         for role in ("image", "cmd_vel"):
             bag.first(chosen[role])
         receive_s, odometry = bag.first(chosen["odom"])
         self._lag_s = receive_s - self._stamp_s(receive_s, odometry)
-        if "camera_info" in chosen:  # comes with the pictures, but maybe after the first
+        if "camera_info" in chosen:  # arrives with the pictures, but maybe after the first
             with suppress(DatasetError):
                 self._calibrate(bag.first(chosen["camera_info"])[1])
 
@@ -467,7 +466,7 @@ class _Feed:
             self._calibrate(message)
 
     def finish(self) -> None:
-        """The bag has ended."""
+        """Call at the end of the bag."""
         self._resampler.finish()
 
     def _stamp_s(self, receive_s: float, message: Any) -> float:
@@ -485,9 +484,9 @@ class _Feed:
         place = (pose.position.x, pose.position.y, math.atan2(sine, cosine))
         values = (*place, twist.linear.x, twist.angular.z)
         if not _are_numbers(*values) or not (sine or cosine):
-            self._tally.dropped["odometry messages without proper numbers"] += 1
+            self._tally.dropped["odometry messages with invalid numbers"] += 1
             return
-        self._lag_s = 0.0  # odometry without a stamp is taken as measured when it was received
+        self._lag_s = 0.0  # odometry without a stamp is dated by its receive time
         stamp_s = self._stamp_s(receive_s, message)
         self._lag_s = receive_s - stamp_s
         self._resampler.odometry(stamp_s, *values)
@@ -496,27 +495,27 @@ class _Feed:
         if _are_numbers(linear, angular):
             self._resampler.command(stamp_s, linear, angular)
         else:
-            self._tally.dropped["commands that are no numbers"] += 1
+            self._tally.dropped["commands with invalid numbers"] += 1
 
     def _calibrate(self, info: Any) -> None:
         try:
             self._camera.calibrate(info)
         except ImageError as error:
             raise DatasetError(
-                f"{self._bag.path}: {error}; --camera-info none takes the profile's camera instead"
+                f"{self._bag.path}: {error}; --camera-info none uses the profile's camera instead"
             ) from error
 
     def _pixels(self, message: Any) -> Rgb | None:
         try:
             return self._camera(_decoded(message))
         except ImageError as error:
-            self._tally.dropped["pictures that cannot be used"] += 1
+            self._tally.dropped["unusable pictures"] += 1
             self._tally.unusable = self._tally.unusable or str(error)
             return None
 
 
 def _are_numbers(*values: float) -> bool:
-    return all(abs(value) < 1e9 for value in values)  # neither NaN nor beyond all reason
+    return all(abs(value) < 1e9 for value in values)  # neither NaN nor absurd
 
 
 @dataclass
@@ -526,18 +525,17 @@ class _Picture:
 
     @cached_property
     def pixels(self) -> Rgb | None:
-        """None if it cannot be used. Of a fast camera, only the pictures needed are decoded."""
+        """None if it cannot be used. Decoded on demand: a fast camera sends more than needed."""
         return self.decode()
 
 
 class Resampler:
-    """Makes episodes of 10 Hz frames from stamped messages that come about in order of time.
+    """Makes episodes of 10 Hz frames from stamped messages that arrive roughly in time order.
 
-    Stamps are in seconds on one clock. A picture belongs to the tick that it is nearest to;
-    odometry is interpolated at its stamp; the command is the mean of what was in force from its
-    stamp to the next picture's, zero where the last command is older than the driver's time-out;
-    the bump says whether the bumper was pressed since the picture before. `save` gets every
-    episode, in order.
+    Stamps are in seconds on one clock. A picture belongs to its nearest tick; odometry is
+    interpolated at its stamp; the command is the mean of what was in force from its stamp to the
+    next picture's, zero where the last command is older than the driver's timeout; the bump says
+    whether the bumper was pressed since the previous picture. `save` gets every episode, in order.
     """
 
     def __init__(
@@ -553,7 +551,7 @@ class Resampler:
         )
 
     def picture(self, stamp_s: float, decode: Callable[[], Rgb | None]) -> None:
-        """`decode` is called at most once, if at all; None counts as if it had never come."""
+        """`decode` is called at most once; if it returns None, the picture is ignored."""
         before_s = self._last_picture_s()
         if before_s is not None and stamp_s <= before_s:
             if before_s - stamp_s <= MAX_GAP_S:
@@ -567,7 +565,7 @@ class Resampler:
             self._tick_s = stamp_s
         self._fill_ticks(_Picture(stamp_s, decode))
         if len(self._frames) >= MAX_FRAMES + _WAIT_FRAMES:
-            self._emit(MAX_FRAMES)  # and keep the newest: what belongs to them may still come
+            self._emit(MAX_FRAMES)  # but keep the newest, whose odometry may still arrive
 
     def odometry(
         self, stamp_s: float, x: float, y: float, yaw: float, linear: float, angular: float
@@ -593,13 +591,13 @@ class Resampler:
         self._append(self._bumps, stamp_s, float(pressed))
 
     def finish(self) -> None:
-        """Nothing more will come."""
+        """Call after the last message."""
         self._emit(len(self._frames))
 
     def _append(self, rows: deque[tuple[float, ...]], stamp_s: float, *values: float) -> None:
         if rows and rows[-1][0] - stamp_s > MAX_GAP_S:
             self._start_over()
-        elif rows:  # a small step back is jitter: these count in the order in which they came
+        elif rows:  # a small step back is jitter: keep the order of arrival
             stamp_s = max(stamp_s, rows[-1][0])
         rows.append((stamp_s, *values))
 
@@ -636,7 +634,7 @@ class Resampler:
             rows.clear()
 
     def _split(self, before_s: float, after_s: float, why: str) -> None:
-        """Odometry does not go on from `before_s` to `after_s`."""
+        """Odometry is not continuous from `before_s` to `after_s`."""
         if self._frames:
             self._tally.ended[why] += 1
         self._emit(sum(stamp_s <= before_s for stamp_s, _ in self._frames))
@@ -649,7 +647,7 @@ class Resampler:
             self._tally.dropped[what] += frames
 
     def _emit(self, count: int) -> None:
-        """The first `count` frames are an uninterrupted drive."""
+        """Save the first `count` frames, an uninterrupted drive."""
         while count:
             part = min(count, MAX_FRAMES)
             frames, self._frames = self._frames[:part], self._frames[part:]
@@ -679,21 +677,21 @@ class Resampler:
         self._forget(next_s - 2 * PERIOD_S)
 
     def _forget(self, before_s: float) -> None:
-        """Drop what is not needed from `before_s` on; the last row before it is."""
+        """Drop rows that are not needed from `before_s` on, but keep the last one before it."""
         for rows in (self._odometry, self._commands, self._bumps):
             while len(rows) > 1 and rows[1][0] <= before_s:
                 rows.popleft()
 
 
 def _fault(before: tuple[float, ...], after: tuple[float, ...], limits: Limits) -> str:
-    """Why odometry (stamp, x, y, yaw, ...) does not go on from one to the other, if so."""
+    """Why two odometry rows (stamp, x, y, yaw, ...) are not continuous; empty if they are."""
     gap_s = after[0] - before[0]
     if gap_s > MAX_GAP_S:
         return f"odometry was missing for over {MAX_GAP_S} s"
     fastest = 1.5 * max(limits.linear_max_mps, -limits.linear_min_mps)
     moved = math.hypot(after[1] - before[1], after[2] - before[2])
     turned = abs(math.remainder(after[3] - before[3], math.tau))
-    # Half as much again as the limits, and 5 cm or 0.1 rad for what is rounded or corrected.
+    # 1.5 times the limits, plus 5 cm or 0.1 rad for rounding and corrections.
     if moved > fastest * gap_s + 0.05 or turned > 1.5 * limits.angular_max_radps * gap_s + 0.1:
         return "odometry jumped by more than the robot can drive"
     return ""
@@ -706,7 +704,7 @@ def _covered(known_s: np.ndarray, stamps_s: np.ndarray) -> np.ndarray:
 
 
 def _interpolated(odometry: np.ndarray, stamps_s: np.ndarray) -> np.ndarray:
-    """(T, 5) float32 from rows (stamp, x, y, yaw, v, w); yaw goes on beyond half turns."""
+    """(T, 5) float32 from rows (stamp, x, y, yaw, v, w); yaw is continuous."""
     odometry[:, 3] = np.unwrap(odometry[:, 3])
     columns = [np.interp(stamps_s, odometry[:, 0], column) for column in odometry.T[1:]]
     return np.stack(columns, 1).astype(np.float32)
@@ -715,22 +713,22 @@ def _interpolated(odometry: np.ndarray, stamps_s: np.ndarray) -> np.ndarray:
 def _mean_command(
     commands: Collection[tuple[float, ...]], edges_s: np.ndarray, timeout_s: float
 ) -> np.ndarray:
-    """(T, 2) float32: the mean command (v, w) between each two of the T + 1 edges.
+    """(T, 2) float32: the mean command (v, w) between consecutive edges (T + 1,).
 
-    `commands` are rows (stamp, v, w), each in force until the next one or the time-out.
+    `commands` are rows (stamp, v, w), each in force until the next one or the timeout.
     """
     if not commands:
         return np.zeros((len(edges_s) - 1, 2), np.float32)
-    origin_s = edges_s[0]  # stamps since 1970 leave few digits for an integral
+    origin_s = edges_s[0]  # stamps since 1970 would leave few digits for an integral
     rows = np.array(commands)
     starts = rows[:, 0] - origin_s
     ends = np.minimum(starts + timeout_s, np.append(starts[1:], np.inf))
-    # The integral grows from start to end, then rests until the next start.
+    # The integral grows from start to end, then stays constant until the next start.
     knots = np.stack([starts, ends], 1).ravel()
     grown = np.cumsum(rows[:, 1:] * (ends - starts)[:, None], 0)
     integral = np.stack([np.concatenate([np.zeros((1, 2)), grown[:-1]]), grown], 1).reshape(-1, 2)
     begin = edges_s[:-1] - origin_s
-    # Where a picture serves two ticks, no time passes: the command is the one of that moment.
+    # If a picture serves two ticks, no time passes: take the command of that moment.
     end = np.maximum(edges_s[1:] - origin_s, begin + 1e-3)
     means = [
         (np.interp(end, knots, column) - np.interp(begin, knots, column)) / (end - begin)
@@ -740,7 +738,7 @@ def _mean_command(
 
 
 def _pressed(bumps: Collection[tuple[float, ...]], stamps_s: np.ndarray) -> np.ndarray:
-    """(T,) uint8: pressed at the frame, or by a message since the frame before.
+    """(T,) uint8: pressed at the frame, or by a message since the previous frame.
 
     `bumps` are rows (stamp, pressed).
     """

@@ -1,4 +1,4 @@
-"""`foresight collect`: simulated robots drive themselves around homes and record what they see."""
+"""`foresight collect`: simulated robots drive around homes and record their drives."""
 
 from __future__ import annotations
 
@@ -23,32 +23,34 @@ from foresight.exploration.collection_policy import CollectionPolicy
 from foresight.worlds.apartments.randomise import Variation
 
 EPISODE_FRAMES = 1000
-_RENDER_THREADS = "LP_NUM_THREADS"  # Mesa's software renderer; by default one per core, each time
+_RENDER_THREADS = (
+    "LP_NUM_THREADS"  # of Mesa's software renderer; by default one per core and process
+)
 
 
 @dataclass(frozen=True)
 class Robot:
-    """One robot that somebody puts down once in one home: what it still has to record."""
+    """One robot, placed once in one home: what it still has to record."""
 
     world: int
-    seed: int  # draws where it stands, how it drives, its noise and its variation
+    seed: int  # draws its start, driving, noise and variation
     names: tuple[str, ...]  # of its episodes, in order
     randomise: bool
     episode_frames: int
-    first: int = 0  # episodes that an earlier run finished
+    first: int = 0  # number of episodes from an earlier run
 
     def missing(self, folder: Path) -> Robot | None:
-        """The same robot less what lies in the folder; None if it has nothing left to do.
+        """The same robot without the episodes in the folder; None if none is left.
 
-        Its earlier state is lost: it is put down again.
+        Its earlier state is lost: it gets a new start.
         """
         left = tuple(name for name in self.names if not (folder / name).exists())
         return replace(self, names=left, first=len(self.names) - len(left)) if left else None
 
     def drive(self, profile: RobotProfile) -> Iterator[tuple[str, Episode, str]]:
-        """Drive on by scan and bumper: file name, episode, source; one after the other."""
+        """Drive by scan and bumper; yields file name, episode and source of each episode."""
         variation = Variation.draw(self.seed) if self.randomise else Variation()
-        luck = self.seed + 7919 * self.first  # not the drive of the run before once more
+        luck = self.seed + 7919 * self.first  # so that it does not repeat the earlier run's drive
         simulator = variation.simulator(self.world, profile, self.seed)
         simulator.reset(put_down(simulator.apartment, profile, luck))
         driver, limiter = CollectionPolicy(profile, luck), VelocityLimiter(profile.limits)
@@ -79,12 +81,12 @@ def collect(
 ) -> dict[str, float]:
     """Drive until `frames` frames are on disk, spread evenly over the homes `worlds`.
 
-    Every robot is put down once and drives on by itself, from episode to episode, on scan, bumper
+    Every robot is placed once and drives on by itself, from episode to episode, using scan, bumper
     and odometry; with one home and one worker that is one robot. Neither map nor true pose is
-    recorded or used. What an earlier run of the same call left in the folder is kept.
+    recorded or used. Episodes of an earlier run of the same call are kept.
 
     Args:
-        workers: robots that drive at the same time: processes here, or tasks of a Ray cluster.
+        workers: number of robots in parallel: processes here, or tasks of a Ray cluster.
         ray: address of the cluster, "auto", or "local" to start one on this machine. Episodes
             come back over the network; nodes need this package, but no shared disk.
 
@@ -92,8 +94,8 @@ def collect(
         frames (in the folder), seconds, frames_per_second, bumps_per_minute (of this run).
 
     Raises:
-        KeyboardInterrupt: on Ctrl-C, with a sentence on what is kept.
-        RuntimeError: a robot died, or there is no Ray.
+        KeyboardInterrupt: on Ctrl-C, with a sentence that says what is kept.
+        RuntimeError: a robot's process died, or Ray is not available.
     """
     profile = RobotProfile.load(profile_path)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +117,7 @@ def collect(
                 progress.advance(bar)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
-            f"{done} of {total} episodes are kept in {folder}; the same command goes on from there"
+            f"{done} of {total} episodes are kept in {folder}; the same command continues there"
         ) from None
     finally:
         run.close()
@@ -136,7 +138,7 @@ def _plan(
     randomise: bool,
     episode_frames: int,
 ) -> list[Robot]:
-    """Robots for every worker, as many in each home; they share the episodes evenly."""
+    """Robots for every worker, equally many per home; they share the episodes evenly."""
     episodes = -(-frames // episode_frames)
     count = min(episodes, len(worlds) * -(-workers // len(worlds)))
     robots = []
@@ -149,7 +151,7 @@ def _plan(
 
 
 def _save(folder: Path, profile: RobotProfile, name: str, episode: Episode, source: str) -> int:
-    """Write an episode; the number of bumps in it."""
+    """Write an episode and return its number of bumps."""
     save_episode(folder / name, episode, profile.name, source)
     return int(np.count_nonzero(np.diff(episode.bump.astype(int)) > 0))
 
@@ -160,7 +162,7 @@ def _save(folder: Path, profile: RobotProfile, name: str, episode: Episode, sour
 def _on_processes(
     robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int
 ) -> Generator[int]:
-    """Bumps of each episode, as it is finished."""
+    """Yields the number of bumps of each finished episode."""
     context = mp.get_context("spawn")
     reports: mp.Queue = context.Queue()
     threads = max(1, len(os.sched_getaffinity(0)) // workers)
@@ -211,7 +213,7 @@ def _next_report(reports: mp.Queue, processes: list) -> int:
             broken = [p for p in processes if p.exitcode not in (None, 0)]
             if broken:
                 raise RuntimeError(
-                    f"a collecting robot died (exit code {broken[0].exitcode}), see above"
+                    f"a collecting process died (exit code {broken[0].exitcode}), see above"
                 ) from None
 
 
@@ -221,9 +223,9 @@ def _next_report(reports: mp.Queue, processes: list) -> int:
 def _on_ray(
     robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int, address: str
 ) -> Generator[int]:
-    """As `_on_processes`; the episodes travel to this machine and are written here."""
+    """As `_on_processes`; the episodes are sent to this machine and written here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    if address == "local":  # a node that only this machine reaches
+    if address == "local":  # a node that only this machine can reach
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     try:
         import ray
@@ -254,6 +256,6 @@ def _on_ray(
             else:
                 yield _save(folder, profile, *episode)
     except ray.exceptions.RayError as error:
-        raise RuntimeError(f"a collecting robot died: {error}") from error
+        raise RuntimeError(f"a collecting task died: {error}") from error
     finally:
         ray.shutdown()

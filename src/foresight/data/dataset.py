@@ -1,13 +1,13 @@
-"""Driving on disk: one HDF5 file per episode, which any HDF5 tool opens.
+"""Recorded drives on disk: one HDF5 file per episode, which any HDF5 tool can open.
 
     image      (T, h, w, 3) uint8   RGB at the size that the model sees
     odometry   (T, 5) float32       x m, y m, yaw rad (odometry frame), v m/s, w rad/s, as measured
     command    (T, 2) float32       v m/s, w rad/s, in force from this frame to the next
-    bump       (T,) uint8           1 if the bumper was pressed since the frame before
+    bump       (T,) uint8           1 if the bumper was pressed since the previous frame
 attributes: `version`, `period_s`, `robot` (profile name), `source` (which home, which driver).
 
-Since version 2, images lie in one piece (no chunks, no compression) and are mapped into memory, so
-that a data set may be larger than it; images of version 1 are read whole.
+Since version 2, images are contiguous (no chunks, no compression) and memory-mapped, so a data set
+may be larger than memory; images of version 1 are read whole.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _AGAIN = "delete it and collect again"
 
 
 class DatasetError(ValueError):
-    """The data set cannot be read; the message names the file and what to do."""
+    """The data set cannot be read; the message names the file and the remedy."""
 
 
 @dataclass
@@ -43,7 +43,7 @@ class Episode:
 
 
 def save_episode(path: Path, episode: Episode, robot: str, source: str) -> None:
-    """Write an episode; the file appears whole or not at all."""
+    """Write an episode; the file appears complete or not at all."""
     partial = path.with_suffix(".partial")
     with h5py.File(partial, "w") as file:
         file.attrs.update(version=VERSION, period_s=PERIOD_S, robot=robot, source=source)
@@ -68,7 +68,7 @@ def load_episode(path: Path) -> Episode:
     """Read one episode; its image is a read-only map of the file.
 
     Raises:
-        DatasetError: the file is damaged, of another version, or holds what no robot records.
+        DatasetError: the file is damaged, of another version, or holds impossible values.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -82,7 +82,7 @@ def load_episode(path: Path) -> Episode:
             arrays = {name: _read(path, file, name) for name in _SHAPES}
     except DatasetError:
         raise
-    except Exception as error:  # h5py documents none of those that damage brings about
+    except Exception as error:  # h5py does not document what it raises for a damaged file
         raise DatasetError(f"{path}: damaged ({error}); {_AGAIN}") from error
     if len({len(array) for array in arrays.values()}) != 1:
         raise DatasetError(f"{path}: its arrays differ in length; {_AGAIN}")
@@ -93,7 +93,7 @@ def load_episode(path: Path) -> Episode:
 
 
 def _read(path: Path, file: h5py.File, name: str) -> np.ndarray:
-    """One array, with its own bytes in this very file; nothing else is worth trusting."""
+    """One array stored in this file itself; links to other files are not trusted."""
     own = isinstance(file.get(name, getlink=True), h5py.HardLink)
     data = file[name] if own else None
     if not isinstance(data, h5py.Dataset):

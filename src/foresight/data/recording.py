@@ -1,4 +1,4 @@
-"""What a driven robot saw, sensed and did, tick by tick."""
+"""Records what a simulated robot sees, measures and does, tick by tick."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def record(
     period_s: float,
     frames: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Drive on for `frames` frames; what the robot saw, sensed and did.
+    """Drive on for `frames` frames and record them.
 
     Returns:
         image (frames, h, w, 3) uint8 at the model's size, odometry (frames, 5) float32 (x m, y m,
@@ -40,7 +40,7 @@ def record(
         commands.append(limiter.step(*wish, period_s))
         simulator.step(*commands[-1], period_s)
 
-    # Neither rendering nor physics holds Python's lock: the robot drives while its picture is made.
+    # Rendering and physics release the GIL: the robot drives while its picture is rendered.
     with ThreadPoolExecutor(1) as other_thread:
         for _ in range(frames):
             develop = simulator.shoot()

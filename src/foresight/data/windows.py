@@ -13,11 +13,11 @@ from torch import Tensor
 from foresight.data.dataset import DatasetError, load_episode
 from foresight.world_model.losses import Windows
 
-_ROUNDS = 50  # of drawing pairs of frames: even if one pair in a thousand will do, it is found
+_ROUNDS = 50  # of drawing pairs of frames: enough even if one pair in a thousand fits
 
 
 class Pictures:
-    """The images of all episodes, (T, h, w, 3) uint8, left on disk until they are asked for."""
+    """The images of all episodes, (T, h, w, 3) uint8, left on disk until they are read."""
 
     def __init__(self, episodes: Sequence[np.ndarray]) -> None:
         self._episodes = list(episodes)
@@ -52,12 +52,12 @@ class Pictures:
 
 
 class Drives:
-    """A data set, ready to draw windows from; all but its pictures is in memory.
+    """A data set to draw windows from; everything but its pictures is in memory.
 
     One action is `ticks` frames long; `steps` actions make a window.
 
     Raises:
-        DatasetError: an episode is damaged or its images are of another size, or none is long
+        DatasetError: an episode is damaged, its images have another size, or none is long
             enough for a window.
     """
 
@@ -105,16 +105,16 @@ class Drives:
     ) -> tuple[Tensor, Tensor]:
         """Pairs of frames (count,), (count,) from one neighbourhood, up to 20 s apart.
 
-        By odometry, which has hardly drifted by then: under `reach_m` and 70 degrees. No bump
-        between.
+        Within `reach_m` and 70 degrees by odometry, which hardly drifts in that time, without a
+        bump in between.
 
         Raises:
-            DatasetError: there are hardly any.
+            DatasetError: there are too few.
         """
         found: list[Tensor] = []
         while sum(map(len, found)) < count:
             if len(found) >= _ROUNDS:
-                raise DatasetError("the drives hold hardly a stretch without bumps; collect others")
+                raise DatasetError("the drives have hardly a stretch without bumps; collect others")
             first = torch.randint(len(self), (30 * count,), generator=generator)
             last = first + torch.randint(5, 200, (len(first),), generator=generator)
             last = last.clamp(max=len(self) - 1)
@@ -129,9 +129,9 @@ class Drives:
     def windows(
         self, starts: Tensor, generator: torch.Generator, share: slice = slice(None)
     ) -> Windows:
-        """The windows (B,) that begin at these frames, with as many pairs of neighbours.
+        """The windows (B,) that start at these frames, with as many pairs of neighbours.
 
-        Only those in `share` are read; `generator` moves on as if all were.
+        Only those in `share` are read; `generator` advances as if all were.
         """
         pair = torch.stack(self.neighbours(len(starts), generator), 1)[share]
         frames = starts[share, None] + self.ticks * torch.arange(self.steps + 1)

@@ -1,4 +1,4 @@
-"""The robot's camera, seen through the model's."""
+"""From the robot's camera to the model's."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foresight.perception.image import Rectifier, Rgb
 
 
 class CameraView:
-    """Turns the camera's pictures into the model's, by camera_info or else the robot profile."""
+    """Transforms camera pictures to the model's, by camera_info or else the robot profile."""
 
     def __init__(self, spec: ImageSpec, camera: Camera) -> None:
         """`spec` is the model's camera; `camera` the profile's, an ideal pinhole.
@@ -25,11 +25,11 @@ class CameraView:
         self._calibration: tuple[object, ...] | None = None
 
     def calibrate(self, info: Any) -> None:
-        """Take over the calibration of a sensor_msgs/CameraInfo; an uncalibrated camera (k of
-        zeros) stays the profile's.
+        """Use the calibration of a sensor_msgs/CameraInfo; an uncalibrated camera (k of zeros)
+        leaves the profile's in use.
 
         Raises:
-            ImageError: the calibration cannot be used; the one before stays.
+            ImageError: the calibration cannot be used; the previous one stays.
         """
         k = tuple(info.k)
         calibration = (k, tuple(info.d), info.width, info.height, info.distortion_model)
@@ -43,7 +43,7 @@ class CameraView:
         return image.to_model(self._rectify(rgb), self._spec)
 
     def goal(self, rgb: Rgb) -> Rgb:
-        """As `__call__`, for a picture that shall be driven to: it must show something."""
+        """As `__call__`, for a goal picture, which must not be blank."""
         rectified = self._rectify(rgb)
         image.check_goal(rectified, self._spec)
         return image.to_model(rectified, self._spec)

@@ -1,4 +1,4 @@
-"""Where the camera really sits, held against where the robot profile says."""
+"""The actual mount of the camera, compared with the robot profile's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from foresight.bodies.profile import Camera
 
 TOLERANCE_M, TOLERANCE_DEG = 0.03, 3.0
-"""Within these, training varies the mount of the camera; what lies beyond, a model has not seen."""
+"""Training varies the camera's mount within these; a model has not seen mounts beyond them."""
 _UPRIGHT = 0.7  # of an optical frame z looks ahead; where z looks up, x does
 
 
@@ -27,7 +27,7 @@ class CameraMount:
 
     @classmethod
     def of_profile(cls, camera: Camera) -> CameraMount:
-        """What the robot profile says."""
+        """The mount in the robot profile."""
         return cls(camera.x_m, 0.0, camera.z_m, 0.0, camera.pitch_deg, 0.0)
 
     @classmethod
@@ -47,7 +47,7 @@ class CameraMount:
         )
 
     def differs(self, other: CameraMount) -> bool:
-        """Whether a model that was trained for the one mount is not at home with the other."""
+        """Whether a model trained for one mount cannot be used with the other."""
         a, b = self, other
         apart_m = math.dist((a.x_m, a.y_m, a.z_m), (b.x_m, b.y_m, b.z_m))
         turns = (a.yaw_deg - b.yaw_deg, a.pitch_deg - b.pitch_deg, a.roll_deg - b.roll_deg)
@@ -55,7 +55,7 @@ class CameraMount:
         return apart_m > TOLERANCE_M or turned_deg > TOLERANCE_DEG
 
     def applied(self, camera: Camera) -> Camera:
-        """A profile's camera, moved here as far as a profile can tell: ahead, up and pitch."""
+        """A profile's camera, moved here as far as a profile can express: x, z and pitch."""
         moved = {"x_m": self.x_m, "z_m": self.z_m, "pitch_deg": self.pitch_deg}
         return camera.model_copy(update=moved)
 

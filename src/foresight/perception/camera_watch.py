@@ -1,4 +1,4 @@
-"""What a camera that works never sends: darkness, and one picture again and again."""
+"""Detects black and frozen camera pictures."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from foresight.perception.image import ImageError, Rgb
 DARK = 16
 """Grey levels (of 255): a picture without a brighter point is black."""
 STILL_MPS, STILL_RADPS = 0.05, 0.1
-"""Below these the robot may see the same again."""
+"""Below these speeds a picture may stay the same."""
 
 
 class CameraWatch:
-    """Refuses pictures that cannot be what the camera sees now, however fresh their stamps are.
+    """Refuses pictures that cannot be the present view, however fresh their stamps are.
 
-    No two pictures of a camera are alike to the bit, for it has noise; a simulated one may have
-    none. So a picture may stay the same while the robot stands. Once it has stayed the same for
-    too long while the robot moved, it is refused until another one comes, at rest, too.
+    A real camera has noise, so no two of its pictures are equal bit by bit; a simulated one may
+    have none. A picture may therefore stay the same while the robot stands. Once it has stayed the
+    same for too long while the robot moved, it is refused until a different one arrives, also at
+    rest.
     """
 
     def __init__(self) -> None:
@@ -28,11 +29,11 @@ class CameraWatch:
     def check(
         self, rgb: Rgb, stamp_s: float, linear: float, angular: float, limit_s: float
     ) -> None:
-        """Look at a picture (h, w, 3) uint8; pictures come in the order of their stamps.
+        """Check a picture (h, w, 3) uint8; call it in the order of the stamps.
 
         Args:
-            stamp_s: when it was taken, by its stamp, s.
-            linear, angular: the robot's speeds then, m/s and rad/s.
+            stamp_s: time of exposure, s.
+            linear, angular: the robot's speeds at that time, m/s and rad/s.
             limit_s: how long it may stay the same while the robot moves, s.
 
         Raises:

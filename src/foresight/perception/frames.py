@@ -1,4 +1,4 @@
-"""Where fixed sensors sit on the robot: static transforms, put together to poses."""
+"""Poses of fixed sensors on the robot, composed from static transforms."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 
 class FrameError(ValueError):
-    """Static transforms contradict each other, or one is no transform; one sentence."""
+    """Static transforms are contradictory or invalid; the message is one sentence."""
 
 
 def bare(frame: str) -> str:
-    """The name of a frame without the leading slashes that ROS 1 gave it."""
+    """The name of a frame without ROS 1's leading slashes."""
     return frame.lstrip("/")
 
 
@@ -38,7 +38,7 @@ def rigid(translation_m: Sequence[float], quaternion: Sequence[float]) -> np.nda
 
 
 class FrameTree:
-    """Static transforms as they are published; the newest of a parent and child counts.
+    """Published static transforms; of each parent and child the newest counts.
 
     Attributes:
         version: changes with every transform that is new or different.
@@ -49,7 +49,7 @@ class FrameTree:
         self._parents: dict[str, dict[str, np.ndarray]] = {}
 
     def add(self, parent: str, child: str, pose: np.ndarray) -> None:
-        """Take the pose (4, 4) of a child frame in its parent.
+        """Add the pose (4, 4) of a child frame in its parent.
 
         Raises:
             FrameError: a frame has no name, or is its own parent.
@@ -63,7 +63,7 @@ class FrameTree:
             self.version += 1
 
     def pose(self, frame: str, base: str) -> np.ndarray | None:
-        """Where `frame` sits in `base`, (4, 4); None when no transforms connect them.
+        """Pose (4, 4) of `frame` in `base`; None if no transforms connect them.
 
         Raises:
             FrameError: on the path between them, a frame has two parents or is its own ancestor.
@@ -78,7 +78,7 @@ class FrameTree:
         return None
 
     def _ancestors(self, frame: str) -> tuple[dict[str, np.ndarray], str]:
-        """Poses (4, 4) of a frame in itself, its parent and so on; and why it ends too soon."""
+        """Poses (4, 4) of a frame in itself, its parent and so on; and a fault that ends it."""
         poses, pose = {frame: np.eye(4)}, np.eye(4)
         while parents := self._parents.get(frame):
             if len(parents) > 1:
@@ -90,7 +90,9 @@ class FrameTree:
             ((parent, step),) = parents.items()
             if parent in poses:
                 circle = " -> ".join([*poses, parent])
-                raise FrameError(f"frames run in a circle on tf_static: {circle}; remove one")
+                raise FrameError(
+                    f"frames run in a circle on tf_static: {circle}; remove one of the transforms"
+                )
             pose = step @ pose
             poses[parent], frame = pose, parent
         return poses, ""

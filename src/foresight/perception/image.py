@@ -1,6 +1,6 @@
 """From the bytes of a camera message to the image that a world model was trained on.
 
-Pixels are uint8 RGB in arrays of shape (height, width, 3). Every input that cannot be used raises
+Pixels are uint8 RGB in arrays of shape (height, width, 3). Every unusable input raises
 `ImageError` with one sentence: what is wrong, the value found, what was expected, what to do.
 """
 
@@ -23,9 +23,9 @@ BLANK_STD = 3.0
 """Grey levels (of 255): a view whose standard deviation is below this shows no structure."""
 ASPECT_TOLERANCE = 0.02
 SAME_CAMERA_TOLERANCE = 0.01
-"""Share of the image width by which a camera's rays may miss the model's and still be the same."""
+"""Share of the image width up to which a camera's deviation from the model's is ignored."""
 MIN_COVERAGE = 0.6
-"""Share of the model's view that a camera has to see."""
+"""Share of the model's view that a camera must cover."""
 
 
 class ImageError(ValueError):
@@ -63,7 +63,7 @@ _SUBSAMPLED = {
     "bayer_grbg8": (1, cv2.COLOR_BayerGRBG2RGB, True),
 }
 ENCODINGS = tuple(sorted({*_CHANNELS, *_SUBSAMPLED}))
-"""The encodings of sensor_msgs/Image that `decode` takes."""
+"""The encodings of sensor_msgs/Image that `decode` accepts."""
 
 
 def decode(data: Bytes, width: int, height: int, step: int, encoding: str) -> Rgb:
@@ -77,7 +77,7 @@ def decode(data: Bytes, width: int, height: int, step: int, encoding: str) -> Rg
         encoding: one of `ENCODINGS`.
 
     Returns:
-        (height, width, 3) uint8 RGB. For rgb8 this is a view of `data` and nothing is copied.
+        (height, width, 3) uint8 RGB. For rgb8 this is a view of `data`, without a copy.
 
     Raises:
         ImageError: an unknown encoding, an impossible size, or data of another size.
@@ -141,7 +141,7 @@ def _too_large(width: int, height: int) -> str:
 def decode_compressed(data: Bytes) -> Rgb:
     """The pixels of a JPEG or PNG file (the data of sensor_msgs/CompressedImage).
 
-    The size is read from the header first, so that a small file cannot unfold to a huge image.
+    The size is read from the header first, so that a small file cannot expand to a huge image.
 
     Returns:
         (height, width, 3) uint8 RGB.
@@ -153,7 +153,7 @@ def decode_compressed(data: Bytes) -> Rgb:
     if raw.startswith(b"\x89PNG\r\n\x1a\n"):
         kind, size, whole = "PNG", _png_size(raw), b"IEND" in raw[-16:]
     elif raw.startswith(b"\xff\xd8"):
-        # Some encoders pad the file; a decoder would fill what is missing with grey.
+        # Some encoders pad the file; a decoder would fill missing data with grey.
         kind, size, whole = "JPEG", _jpeg_size(raw), raw.rstrip(b"\0").endswith(b"\xff\xd9")
     else:
         raise ImageError(
@@ -202,7 +202,7 @@ def _jpeg_size(raw: bytes) -> tuple[int, int] | None:
 
 
 def check_goal(rgb: Rgb, spec: ImageSpec) -> None:
-    """Refuse a picture that no robot with this model could drive to.
+    """Refuse a picture that a robot with this model cannot drive to.
 
     Args:
         rgb: (height, width, 3) uint8, as the robot's camera would see the goal.
@@ -227,13 +227,13 @@ def check_goal(rgb: Rgb, spec: ImageSpec) -> None:
 
 
 def to_model(rgb: Rgb, spec: ImageSpec) -> Rgb:
-    """The whole view at the model's size, averaged over area, which does not alias.
+    """The whole view at the model's size, area-averaged to avoid aliasing.
 
     Returns:
         (spec.height, spec.width, 3) uint8 RGB, contiguous.
 
     Raises:
-        ImageError: the aspect ratio is another one, so that the picture would be distorted.
+        ImageError: the aspect ratio differs, so the picture would be distorted.
     """
     _check_aspect(rgb, spec, "image")
     if rgb.shape[:2] == (spec.height, spec.width):
@@ -253,7 +253,7 @@ def _check_aspect(rgb: Rgb, spec: ImageSpec, what: str) -> None:
 
 
 def _same_aspect(width: int, height: int, other_width: int, other_height: int) -> bool:
-    # One pixel of rounding is allowed besides: 106x80 is the 4:3 of 80 rows.
+    # One pixel of rounding is also allowed: 106x80 is 4:3 at 80 rows.
     expected = height * other_width / other_height
     return abs(width - expected) <= max(1.0, ASPECT_TOLERANCE * expected)
 
@@ -265,12 +265,12 @@ def pinhole(width: int, height: int, hfov_deg: float) -> npt.NDArray[np.float64]
 
 
 class Rectifier:
-    """Turns the picture of one calibrated camera into what the model's camera would have seen.
+    """Transforms the picture of one calibrated camera to what the model's camera would see.
 
-    Calling it with (h, w, 3) uint8 RGB gives the same array back where the two cameras agree, else
-    an undistorted picture of the model's field of view and aspect ratio, at a multiple of the
-    model's size that keeps the camera's detail (`to_model` then averages it down). Where the
-    camera doesn't reach, its border pixels are repeated.
+    Called with (h, w, 3) uint8 RGB, it returns the same array if the two cameras agree, else an
+    undistorted picture with the model's field of view and aspect ratio, at a multiple of the
+    model's size that keeps the camera's detail (`to_model` then averages it down). Outside the
+    camera's view, its border pixels are repeated.
     """
 
     def __init__(
@@ -285,7 +285,7 @@ class Rectifier:
         """Fields of sensor_msgs/CameraInfo: k (3x3, px), d, width, height, distortion_model.
 
         Raises:
-            ImageError: not calibrated, an unknown distortion model, or too narrow a view.
+            ImageError: no calibration, an unknown distortion model, or too narrow a view.
         """
         distortion_model = distortion_model or "plumb_bob"  # left empty by many drivers
         matrix = _checked_matrix(camera_k, width, height)
@@ -315,7 +315,7 @@ class Rectifier:
         self.identity = self._misses_by() < SAME_CAMERA_TOLERANCE * width
 
     def __call__(self, rgb: Rgb) -> Rgb:
-        """Raises ImageError for a picture of another aspect ratio than the calibrated camera's."""
+        """Raises ImageError if the aspect ratio is not the calibrated camera's."""
         height, width = rgb.shape[:2]
         if not _same_aspect(width, height, self.width, self.height):
             raise ImageError(

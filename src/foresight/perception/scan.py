@@ -1,6 +1,6 @@
-"""What a planar scanner tells, seen from base_link, wherever on the robot it is mounted.
+"""Scans of a planar scanner, mounted anywhere on the robot, in base_link.
 
-A scan follows REP-117: +inf is no echo, NaN, -inf, zero and below are no reading.
+Scans follow REP-117: +inf means no echo; NaN, -inf, zero and below mean no reading.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from foresight.bodies.profile import Scan
 from foresight.perception.frames import FrameError
 
 TILT_DEG = 5.0
-"""A scanner that is tilted further sees floor and ceiling in place of what stands around."""
+"""A scanner that is tilted further sees floor and ceiling instead of obstacles."""
 
 
 @dataclass(frozen=True)
 class ScanMount:
-    """Where a scanner sits: x m, y m, and the bearing of its beam of angle 0, rad, in base_link.
+    """Mount of a scanner: x m, y m, and the bearing of its beam of angle 0, rad, in base_link.
 
     `upside_down`: its beams run clockwise.
     """
@@ -32,7 +32,7 @@ class ScanMount:
 
     @classmethod
     def of_profile(cls, scan: Scan) -> ScanMount | None:
-        """What the robot profile says; None when it says nothing."""
+        """The mount in the robot profile; None if it has none."""
         at = scan.mount
         if at is None:
             return None
@@ -57,7 +57,7 @@ class ScanMount:
 
     @property
     def distance_m(self) -> float:
-        """From base_link's axis."""
+        """Distance from base_link's axis, m."""
         return math.hypot(self.x_m, self.y_m)
 
     def __str__(self) -> str:
@@ -67,7 +67,7 @@ class ScanMount:
 
 
 CENTRED = ScanMount()
-"""A scanner at base_link that looks straight ahead."""
+"""A scanner at base_link that faces forward."""
 
 
 @lru_cache(maxsize=8)
@@ -90,7 +90,7 @@ def scan_points(
     mount: ScanMount = CENTRED,
 ) -> np.ndarray:
     """The echoes of a scan (beams,) m as points (N, 2) m in base_link. Beams without an echo, or
-    nearer than the scanner can tell, are left out."""
+    below the scanner's range, are left out."""
     echo = np.isfinite(ranges) & (ranges > range_min_m)
     directions = beam_directions(len(ranges), angle_min, angle_increment, mount)
     return ranges[echo, None] * directions[echo] + (mount.x_m, mount.y_m)

@@ -1,4 +1,4 @@
-"""The scan of a mounted scanner, as one at base_link would see it: for maps and explorers."""
+"""The scan of a mounted scanner as a scanner at base_link would see it, for mapping."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import numpy as np
 from foresight.perception.scan import ScanMount, beam_directions
 
 CENTRED_M = 0.001
-"""A scanner this near to base_link's axis counts as being on it."""
+"""A scanner this close to base_link's axis counts as being on it."""
 _CIRCLE_RAD = 2.0 * math.pi
 _GRAZING_RAD = math.radians(10.0)  # neighbouring echoes are of one surface unless it is flatter ...
 _NOISE_M = 0.05  # ... than this, besides the noise of the ranges
 _GAP_M = 0.1  # a beam passes over what was not seen, if that is no longer
-_ECHO, _SILENCE, _UNSEEN = range(3)  # what begins where the seen floor ends
+_ECHO, _SILENCE, _UNSEEN = range(3)  # what lies behind the border of the seen floor
 
 
 class VirtualScan:
-    """Turns the scans of a mounted scanner into those of one at base_link that looks all around.
+    """Converts the scans of a mounted scanner to those of a 360 degree scanner at base_link.
 
-    Of a scanner on base_link's axis, the beams only get other angles. Of one beside it, each beam
-    from base_link crosses the floor that the scanner saw, and ends at the first echo, or on the
-    line between two echoes of one surface. Nothing is made up: beams that end where the scanner
-    cannot see, because it looks elsewhere or something stands before it, are no reading.
+    For a scanner on base_link's axis, only the angles change. For one beside it, each beam from
+    base_link crosses the floor that the scanner saw, and ends at the first echo, or on the line
+    between two echoes of one surface. Nothing is invented: a beam that ends where the scanner
+    cannot see, because of its field of view or an occlusion, is no reading.
 
     Attributes:
         angles: (N,) rad, of the beams from base_link, counter-clockwise, the full circle.
@@ -40,7 +40,7 @@ class VirtualScan:
         """
         Args:
             beams, angle_min, angle_increment: of the scanner; rad.
-            radius_m: of the robot's footprint, in which nothing stands.
+            radius_m: of the robot's footprint, which is free of obstacles.
 
         Raises:
             ValueError: the angles are no part of a circle.
@@ -66,9 +66,9 @@ class VirtualScan:
         """Ranges (N,) m from base_link: +inf no echo, NaN no reading.
 
         Args:
-            ranges: (beams,) m as the scanner tells them.
-            range_min_m: what is not beyond it is no reading.
-            range_max_m: how far a beam without an echo looks.
+            ranges: (beams,) m as the scanner reports them.
+            range_min_m: ranges up to this are no reading.
+            range_max_m: length of a beam without an echo.
         """
         read = np.where(ranges > range_min_m, ranges, np.nan)
         if self._clockwise:
@@ -84,8 +84,8 @@ class VirtualScan:
         return self._with_echoes(found, end_m, ends[np.isfinite(read)])
 
     def _patched(self, read: np.ndarray) -> np.ndarray:
-        """The readings (beams,) with those between that are missing singly or in pairs, if their
-        neighbours are of one surface, or are silent."""
+        """The readings (beams,) with one or two missing ones filled in, if their neighbours lie on
+        one surface or have no echo."""
         patched = read.copy()
         for missing in (1, 2):
             gaps = missing + 1
@@ -103,7 +103,7 @@ class VirtualScan:
 
     @staticmethod
     def _alike(read: np.ndarray, other: np.ndarray, apart_rad: float) -> np.ndarray:
-        """Whether pairs of readings (n,) m are of one surface, or both silent."""
+        """Whether pairs of readings (n,) m lie on one surface, or both have no echo."""
         with np.errstate(invalid="ignore"):
             flattest_m = np.minimum(read, other) * apart_rad / math.tan(_GRAZING_RAD) + _NOISE_M
             return (np.abs(read - other) < flattest_m) | ((read == np.inf) & (other == np.inf))
@@ -153,7 +153,7 @@ class VirtualScan:
     def _crossings(
         self, starts: np.ndarray, stops: np.ndarray, counter_clockwise: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Which ray crosses which edge: indices (C,) of both."""
+        """Crossings of rays and edges: indices (C,) of both."""
         begin = np.where(counter_clockwise[:, None], starts, stops)
         end = np.where(counter_clockwise[:, None], stops, starts)
         from_rad = (np.arctan2(begin[:, 1], begin[:, 0]) - self.angles[0]) % _CIRCLE_RAD
@@ -171,8 +171,8 @@ class VirtualScan:
         return np.concatenate(rays), np.concatenate(edges)
 
     def _with_echoes(self, found: np.ndarray, end_m: np.ndarray, echoes: np.ndarray) -> np.ndarray:
-        """The ranges (N,) m with each echo (K, 2) m that stands before its ray's end (N,) m: what
-        is thin may stand between two rays."""
+        """The ranges (N,) m with each echo (K, 2) m that lies before its ray's end (N,) m: a thin
+        object may stand between two rays."""
         bearing = (np.arctan2(echoes[:, 1], echoes[:, 0]) - self.angles[0]) % _CIRCLE_RAD
         rays = np.rint(bearing / self._step).astype(int) % len(found)
         at_m = np.hypot(echoes[:, 0], echoes[:, 1])
