@@ -33,8 +33,8 @@ def write_card(bundle: Path, results: Sequence[Path] = ()) -> Path:
     lines = [
         f"# World model {manifest.name}",
         "",
-        f"For the robot {body.robot}; licence {manifest.licence}. It drives a base "
-        f"'{body.kinematics}' within {body.footprint_radius_m:g} m of its centre: "
+        f"For the robot {body.robot}; licence {manifest.licence}. Body: {body.kinematics}, radius "
+        f"{body.footprint_radius_m:g} m, "
         f"{', '.join(f'{name} {low:g} to {high:g}' for name, low, high in bounds)}.",
         "",
         "## Data and training",
