@@ -170,6 +170,9 @@ def test_camera_info_scan_and_frames_describe_the_profile(
     assert rotated(q, (0, 0, 1)) == pytest.approx([1, 0, 0], abs=1e-6)  # z looks ahead
     assert rotated(q, (1, 0, 0)) == pytest.approx([0, -1, 0], abs=1e-6)  # x to the right
     assert (optical.translation.x, optical.translation.z) == (camera.x_m, camera.z_m)
+    laser = static[scan.header.frame_id].transform.translation
+    mount = profile.scan.mount
+    assert (laser.x, laser.y, laser.z) == (mount.x_m, mount.y_m, mount.z_m)
 
 
 def rotated(q: np.ndarray, vector: tuple[float, float, float]) -> np.ndarray:
