@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,22 @@ def test_the_delay_doubles_up_to_a_limit_and_then_it_is_given_up() -> None:
 def test_a_process_that_ran_well_is_started_soon_again() -> None:
     back_off = BackOff(first_s=1.0, well_s=60.0)
     assert [back_off.delay_s(lived_s) for lived_s in (5.0, 5.0, 61.0, 5.0)] == [1, 2, 1, 2]
+
+
+@pytest.fixture
+def logged() -> Iterator[list[str]]:
+    """What launch logs, to whichever stream it does so."""
+    texts: list[str] = []
+    make = logging.getLogRecordFactory()
+
+    def note(*args: object, **more: object) -> logging.LogRecord:
+        record = make(*args, **more)
+        texts.append(record.getMessage())
+        return record
+
+    logging.setLogRecordFactory(note)
+    yield texts
+    logging.setLogRecordFactory(make)
 
 
 class Launched:
@@ -79,15 +97,14 @@ class Launched:
 
 
 def test_it_is_started_with_what_held_at_first_later_and_later_and_then_given_up(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, logged: list[str]
 ) -> None:
     launched = Launched(tmp_path, BackOff(first_s=0.4, tries=3), required("the mayfly is missed"))
     assert launched.run() == ["first false", *["first true"] * 3]
     assert launched.code == 1
     gaps = [b - a for a, b in zip(launched.started, launched.started[1:], strict=False)]
     assert all(gap > delay for gap, delay in zip(gaps, (0.4, 0.8, 1.6), strict=True)), gaps
-    told = capfd.readouterr()
-    text = told.out + told.err
+    text = "\n".join(logged)
     assert "for the 4th time in a row; it is not started again" in text
     assert "the mayfly is missed; its exit code was 3" in text
     assert "ended with code 3" in text and "starting it again in 0.8 s" in text

@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from statistics import median
 
 import launch_pytest
 import psutil
 import pytest
+from harness import Bench
 from launch import LaunchDescription
 from launch.actions import GroupAction, IncludeLaunchDescription
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -27,6 +31,8 @@ from launch_ros.actions import SetRemap
 from rig import REMAPS, START, Rig
 
 from foresight.bodies.profile import RobotProfile
+from foresight_interfaces.msg import Heartbeat
+from foresight_node.process import LAUNCH
 
 ROOT = Path(__file__).parents[2]
 STOPS = int(os.environ.get("FORESIGHT_STOPS", "1"))
@@ -133,9 +139,7 @@ def test_a_robot_at_full_speed_comes_to_rest(
             struck_s = time.monotonic()
             stack.strike(number)
             rested.append(rig.rest_after(struck_s, 10.0).said_s - struck_s)
-            zeros = [s for s, linear, _ in rig.commands if s > struck_s and linear == 0.0]
-            assert zeros, "no command to stop was heard: the robot's driver stopped it"
-            commanded.append(zeros[0] - struck_s)
+            commanded.append(_zero_after(rig, struck_s) - struck_s)
             assert stack.code_at_the_end() == code, stack.output.decode()
         finally:
             stack.close()
@@ -144,5 +148,157 @@ def test_a_robot_at_full_speed_comes_to_rest(
     assert max(rested) <= REST_S + SLACK_S, text
 
 
+def _zero_after(rig: Rig, struck_s: float) -> float:
+    """When the first command to stand was sent; the robot may be at rest a moment earlier."""
+
+    def zeros() -> list[float]:
+        return [sent_s for sent_s, linear, _ in rig.commands if sent_s > struck_s and linear == 0.0]
+
+    rig.bench.wait_for(zeros)  # else the robot's driver has stopped it
+    return zeros()[0]
+
+
 def _told(seconds: list[float]) -> str:
     return f"{median(seconds):.3f} s (median), {max(seconds):.3f} s (longest)"
+
+
+# --- one node, and who started it
+
+ALONE = """
+from launch import LaunchDescription
+from foresight_bringup.arguments import declared
+from foresight_bringup.processes import node, started
+
+def generate_launch_description():
+    alone = node("foresight_actuation", "actuation", [])
+    return LaunchDescription([*declared("namespace", "log_level"), *started(alone)])
+"""
+SHELL_BETWEEN = """launch-prefix:=sh -c '"$0" "$@"; true'"""
+FIRMER_S = 5.0
+"""Who has not ended so long after SIGINT gets SIGTERM from launch."""
+IDLE = (sys.executable, str(Path(__file__).with_name("idle_node.py")))
+
+
+class Node:
+    """A lifecycle node that somebody has started, known by its heartbeats."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._beats: list[Heartbeat] = bench.collect(Heartbeat, "heartbeat", 50)
+        self.process: psutil.Process | None = None
+
+    def wait_until_it_beats(self) -> psutil.Process:
+        self._beats.clear()
+        self._bench.wait_for(lambda: self._beats, BRING_UP_S)
+        self.process = psutil.Process(int(self._beats[-1].process.split()[-1]))
+        return self.process
+
+    def close(self) -> None:
+        if self.process is not None and self.process.is_running():
+            self.process.kill()
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> list[str]:
+    """A command that launches one node."""
+    file = tmp_path / "alone.launch.py"
+    file.write_text(ALONE)
+    return [*FORESIGHT[:-1], str(file)]
+
+
+@pytest.fixture
+def node(bench: Bench) -> Iterator[Node]:
+    node = Node(bench)
+    yield node
+    node.close()
+
+
+@pytest.mark.parametrize("words", [[], [SHELL_BETWEEN]], ids=["child", "grandchild"])
+def test_a_node_ends_when_its_launch_is_killed(
+    alone: list[str], node: Node, words: list[str]
+) -> None:
+    launch = subprocess.Popen([*alone, *words], stdin=subprocess.DEVNULL)
+    process = node.wait_until_it_beats()
+    assert (process.ppid() == launch.pid) == (not words)
+    launch.kill()
+    launch.wait()
+    process.wait(TAKE_DOWN_S)
+
+
+@pytest.mark.parametrize("gone", ["0", "1"], ids=["its_number_taken", "its_number_free"])
+def test_a_node_ends_when_its_launch_was_gone_before_it_looked(domain: int, gone: str) -> None:
+    number = os.getpid() if gone == "0" else _free_number()
+    name = f"{os.readlink('/proc/self/ns/pid')} {number} 1"  # began a tick after the machine did
+    ended = subprocess.run(
+        IDLE, env=os.environ | {LAUNCH: name}, timeout=TAKE_DOWN_S, capture_output=True, check=False
+    )
+    assert ended.returncode == 0
+    assert b"the launch that started this process has ended" in ended.stderr
+
+
+def _free_number() -> int:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    return ended.pid
+
+
+def test_a_node_whose_launch_cannot_be_seen_lives(node: Node) -> None:
+    with subprocess.Popen(IDLE, env=os.environ | {LAUNCH: "pid:[1] 1 1"}) as process:
+        node.wait_until_it_beats()
+        node.wait_until_it_beats()
+        process.terminate()
+    assert process.returncode == 0
+
+
+def test_a_node_started_by_hand_outlives_its_shell(node: Node) -> None:
+    subprocess.run(["sh", "-c", '"$0" "$1" &', *IDLE], check=True)
+    process = node.wait_until_it_beats()
+    assert process.is_running()
+    process.send_signal(signal.SIGHUP)
+    process.wait(TAKE_DOWN_S)
+
+
+@pytest.mark.parametrize("nohup", [[], ["nohup"]], ids=["hung_up", "nohup"])
+def test_a_hung_up_node_ends_unless_told_not_to(node: Node, nohup: list[str]) -> None:
+    command = [*nohup, *IDLE]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        node.wait_until_it_beats()
+        process.send_signal(signal.SIGHUP)
+        if nohup:
+            node.wait_until_it_beats()
+            process.terminate()
+    assert process.returncode == 0
+
+
+def test_sigint_to_launch_alone_reaches_a_node_at_once(alone: list[str], node: Node) -> None:
+    """In a terminal, launch leaves it to Ctrl-C to reach all."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(alone[0], alone)
+    reader = threading.Thread(target=_read_on, args=(terminal,))
+    reader.start()
+    process = node.wait_until_it_beats()
+    told_s = time.monotonic()
+    os.kill(pid, signal.SIGINT)
+    process.wait(TAKE_DOWN_S)
+    assert time.monotonic() - told_s < FIRMER_S
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    reader.join()
+    os.close(terminal)
+
+
+def test_a_closed_terminal_ends_launch_and_node(alone: list[str], node: Node) -> None:
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execvp(alone[0], alone)
+    process = node.wait_until_it_beats()
+    os.close(terminal)
+    process.wait(TAKE_DOWN_S)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def _read_on(terminal: int) -> None:
+    """Whoever writes to a full terminal would wait."""
+    with suppress(OSError):  # how Linux tells the end of a terminal
+        while os.read(terminal, 4096):
+            pass

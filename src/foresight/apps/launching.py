@@ -1,4 +1,4 @@
-"""Runs launch files in the environment of the workspace that they are installed in."""
+"""Runs launch files in the environment of their workspace."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ class UsageError(ValueError):
 def launch_environment() -> dict[str, str]:
     """Return this process's environment with the workspace sourced on top of it.
 
-    Unless they are set, ROS_AUTOMATIC_DISCOVERY_RANGE becomes LOCALHOST: nothing leaves the
-    machine; and FASTRTPS_DEFAULT_PROFILES_FILE the shipped config/fastdds.xml.
+    Unless set, ROS_AUTOMATIC_DISCOVERY_RANGE becomes LOCALHOST, so that nothing leaves the machine,
+    and FASTRTPS_DEFAULT_PROFILES_FILE the shipped config/fastdds.xml.
 
     Raises:
         ResourceError: the workspace is not built or not sourced, or its setup.bash fails.
@@ -60,7 +60,7 @@ def launch_environment() -> dict[str, str]:
 
 
 def own_domain() -> str:
-    """A ROS_DOMAIN_ID by this process's number, to be alone on the machine."""
+    """A ROS_DOMAIN_ID derived from the process id, to be alone on the machine."""
     return str(1 + os.getpid() % 100)
 
 
@@ -68,11 +68,11 @@ def own_domain() -> str:
 def launched(
     name: str, arguments: Mapping[str, str], environment: Mapping[str, str] | None = None
 ) -> Iterator[subprocess.Popen[str]]:
-    """A shipped launch file under way, its output on `stdout`; in the end all is down.
+    """Run a shipped launch file, with its output on `stdout`; on exit, bring everything down.
 
-    It has a ROS domain of its own unless `environment` or this process's names one: another robot
-    of this machine is neither heard nor moved. SIGTERM and SIGHUP end this process as Ctrl-C does
-    meanwhile.
+    It has its own ROS domain unless `environment` or this process's names one, so that another
+    robot on this machine is neither heard nor moved. Meanwhile SIGTERM and SIGHUP end this process
+    as Ctrl-C does.
 
     Args:
         name: such as "demo" for launch/demo.launch.py.
@@ -96,7 +96,7 @@ def launched(
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        # Signals reach the launch from here only; it brings its nodes down in order.
+        # Signals reach the launch only from here; it brings its nodes down in order.
         start_new_session=True,
     )
     try:
@@ -108,22 +108,22 @@ def launched(
 
 
 def faults_in(output: str) -> list[str]:
-    """The lines of a launch's output that tell of something wrong."""
+    """The lines of a launch's output that report faults."""
     return [line.strip() for line in output.splitlines() if _FAULT.search(line)]
 
 
 def _bring_down(process: subprocess.Popen[str]) -> None:
-    """End the launch and all that it started, if it still runs."""
-    import psutil  # only with the simulator; a robot's launch is not anybody's child
+    """End the launch and everything that it started, if it still runs."""
+    import psutil  # installed with the simulator; a robot's launch does not get here
 
     if process.poll() is not None:
         return
-    # Each is a process group of its own.
+    # Each has its own process group.
     started = psutil.Process(process.pid).children(recursive=True)
-    # The end of its output means that it is about to end by itself.
+    # If its output has ended, it is about to exit by itself.
     process.send_signal(signal.SIGINT)
     try:
-        process.communicate(timeout=_STOP_S)  # reads on: a full pipe would stop the launch
+        process.communicate(timeout=_STOP_S)  # keeps reading: a full pipe would block the launch
     except BaseException as error:  # a second Ctrl-C, too
         for one in [process, *started]:
             with suppress(psutil.NoSuchProcess):
@@ -134,7 +134,7 @@ def _bring_down(process: subprocess.Popen[str]) -> None:
 
 
 def _stopping() -> list[signal.Signals]:
-    """The signals beside Ctrl-C's that bring everything down; nohup wants no SIGHUP."""
+    """The signals besides SIGINT that bring everything down; under nohup not SIGHUP."""
     hung_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
     return [signal.SIGTERM, signal.SIGHUP] if hung_up else [signal.SIGTERM]
 
@@ -146,12 +146,12 @@ def launch(file: Path, arguments: Sequence[str] = (), show_args: bool = False) -
     file or an argument is wrong. Raises UsageError or ResourceError if it cannot even start.
     """
     parse_arguments(arguments)
-    if not file.is_file() and file.name == str(file):  # one of the shipped ones, by its name
+    if not file.is_file() and file.name == str(file):  # a shipped one, by name
         file = resources.share() / "launch" / file
     if not file.is_file():
         raise UsageError(f"launch file {file} does not exist")
     options = ["--show-args"] if show_args else []
-    # -P: whatever lies in the current folder must not pass for a module
+    # -P: files in the current folder must not be imported as modules
     interpreter = [sys.executable, "-P", "-m", "foresight.apps.launching"]
     command = [*interpreter, *options, "--", str(file), *arguments]
     environment = launch_environment()
@@ -169,12 +169,12 @@ def launch_command(
         typer.Argument(metavar="NAME:=VALUE", help="Launch arguments.", show_default=False),
     ] = None,
     show_args: Annotated[
-        bool, typer.Option("--show-args", "-s", help="Show the file's arguments and end.")
+        bool, typer.Option("--show-args", "-s", help="Show the file's arguments and exit.")
     ] = False,
 ) -> None:
-    """Run a launch file; Ctrl-C, SIGTERM and SIGHUP stop all that it started.
+    """Run a launch file; Ctrl-C, SIGTERM and SIGHUP stop everything that it started.
 
-    Nodes are found and heard on this machine only, unless ROS_AUTOMATIC_DISCOVERY_RANGE is set.
+    Nodes communicate on this machine only, unless ROS_AUTOMATIC_DISCOVERY_RANGE is set.
     """
     try:
         launch(file, arguments or (), show_args)
@@ -220,18 +220,18 @@ def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
         return 0
     given = parse_arguments(arguments)
     _check_arguments(file, description, given)
-    # without a terminal nobody but launch passes a signal on to the nodes
+    # without a terminal only launch passes a signal on to the nodes
     service = LaunchService(argv=list(arguments), noninteractive=not sys.stdin.isatty())
     include = IncludeLaunchDescription(source, launch_arguments=given.items())
     stoppable = OpaqueFunction(function=_stop_by_signals, args=[service])
     service.include_launch_description(LaunchDescription([stoppable, include]))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # what launch builds its own on
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # launch's own handler wraps this one
     _spare_sigterm()
     return service.run()
 
 
 def _stop_by_signals(context: LaunchContext, service: LaunchService) -> None:
-    """From now on SIGTERM and SIGHUP shut a running launch down, in order."""
+    """Make SIGTERM and SIGHUP shut the running launch down in order."""
     from launch.logging import get_logger
 
     def stop(number: signal.Signals) -> None:
@@ -243,11 +243,9 @@ def _stop_by_signals(context: LaunchContext, service: LaunchService) -> None:
 
 
 def _spare_sigterm() -> None:
-    """ROS 2's launch answers SIGTERM by leaving its processes behind: let it not see that one."""
-    try:
-        from launch.utilities import AsyncSafeSignalManager as Manager
-    except ImportError:  # the underlay's has no such class
-        return
+    """launch answers SIGTERM by leaving its processes behind: let it not see that one."""
+    from launch.utilities import AsyncSafeSignalManager as Manager
+
     handle = Manager.handle
 
     def handle_others(self: Manager, number: int, handler: object) -> object:
@@ -257,7 +255,7 @@ def _spare_sigterm() -> None:
 
 
 def _check_arguments(file: Path, description: LaunchDescription, given: dict[str, str]) -> None:
-    """Raise UsageError for an argument that is unknown, missing or none of the choices."""
+    """Raise UsageError for an argument that is unknown, missing or not among the choices."""
     from launch.actions import DeclareLaunchArgument
 
     declared = {argument.name: argument for argument in description.get_launch_arguments()}
@@ -293,9 +291,9 @@ def _show_arguments(file: Path, description: LaunchDescription) -> None:
 
 
 if __name__ == "__main__":
-    # A signal while this loads ends it without a traceback; a running launch handles them itself.
+    # While this loads, a signal ends it without a traceback; a running launch handles its own.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    if os.getpid() == 1:  # of a container: the kernel's default is to ignore them
+    if os.getpid() == 1:  # in a container: the kernel ignores them by default
         for first in (signal.SIGINT, *_stopping()):
             signal.signal(first, lambda number, _frame: os._exit(128 + number))
     parser = argparse.ArgumentParser()
