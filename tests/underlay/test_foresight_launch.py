@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from foresight.apps.launching import UsageError, launch_environment, parse_arguments
@@ -130,6 +131,29 @@ def test_bad_usage_gives_2_and_one_sentence(foresight, launch_file, arguments, w
     assert all(word in line for word in words), line
 
 
+@pytest.mark.parametrize("value", ["True", "false", "1"])
+def test_flags_may_be_written_as_in_nav2(foresight, value):
+    """The launch itself begins, and ends since no node could start."""
+    result = foresight("foresight.launch.py", f"autostart:={value}", ROS_DOMAIN_ID="300")
+    assert result.returncode == 1
+    assert "ROS_DOMAIN_ID is '300'" in result.stdout
+
+
+def test_a_flag_that_is_none_is_refused(foresight):
+    result = foresight("foresight.launch.py", "autostart:=perhaps")
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "autostart must be one of true, True, 1, false, False, 0, got 'perhaps'" in line
+
+
+def test_logs_that_cannot_be_written_are_told(foresight, launch_file):
+    result = foresight(launch_file, "robot:=x", ROS_LOG_DIR="/proc/logs")
+    assert result.returncode == 1
+    (line,) = result.stderr.splitlines()
+    assert "/proc/logs" in line
+    assert "ROS_LOG_DIR" in line
+
+
 def test_a_workspace_that_is_not_built_is_told(foresight, launch_file, tmp_path):
     result = foresight(launch_file, "robot:=x", FORESIGHT_WORKSPACE=str(tmp_path))
     assert result.returncode == 1
@@ -173,6 +197,75 @@ def test_ctrl_c_while_it_loads_is_clean(bare_environment, tmp_path):
         launched.send_signal(signal.SIGINT)
         assert launched.wait(timeout=10) == -signal.SIGINT
         assert launched.stderr.read() == ""
+
+
+@pytest.fixture
+def launched(bare_environment, launch_file):
+    """A launch with one process that is up."""
+    command = [*LAUNCH, str(launch_file), "robot:=x", "mode:=run"]
+
+    def start(*before, **options) -> subprocess.Popen:
+        process = subprocess.Popen(
+            [*before, *command],
+            env=bare_environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            **options,
+        )
+        started.append(process)
+        said = []
+        for line in process.stdout:
+            said.append(line)
+            if "[p-1] up" in line:
+                return process
+        pytest.fail("".join(said))
+
+    started = []
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_a_signal_to_launch_alone_stops_all_in_order(launched, number):
+    launch = launched()
+    launch.send_signal(number)
+    output, _ = launch.communicate(timeout=20)
+    assert output.count("[p-1] stopped") == 1
+    assert launch.returncode == 0
+    assert "Traceback" not in output
+
+
+def test_under_nohup_it_survives_the_terminal(launched):
+    launch = launched("nohup")
+    launch.send_signal(signal.SIGHUP)
+    launch.send_signal(signal.SIGTERM)
+    output, _ = launch.communicate(timeout=20)
+    assert "SIGTERM" in output
+    assert "SIGHUP" not in output
+    assert launch.returncode == 0
+
+
+CONTAINER = ["unshare", "--kill-child", "--pid", "--mount-proc"]
+"""What is started so has the process number 1, as in a container."""
+
+
+@pytest.mark.skipif(
+    subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode != 0,
+    reason="this user may not make a namespace of processes",
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_as_the_first_process_of_a_container_it_stops_all_in_order(launched, number):
+    """There the kernel ignores a signal that has no handler."""
+    container = launched(*CONTAINER)
+    (launch,) = psutil.Process(container.pid).children()
+    launch.send_signal(number)
+    output, _ = container.communicate(timeout=20)
+    assert "[p-1] stopped" in output
+    assert container.returncode == 0
 
 
 def test_the_environment_holds_the_workspace(monkeypatch):
