@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
-from ament_index_python.packages import get_package_share_directory
+from ament_index_python.packages import (
+    PackageNotFoundError,
+    get_package_prefix,
+    get_package_share_directory,
+)
 from launch import LaunchContext, LaunchDescription
 from launch.action import Action
 from launch.actions import OpaqueFunction
@@ -16,10 +20,13 @@ from foresight_bringup.processes import node, required, started
 def _publisher(context: LaunchContext) -> list[Action]:
     try:
         import xacro
-    except ModuleNotFoundError:
+
+        get_package_prefix("robot_state_publisher")
+    except (ModuleNotFoundError, PackageNotFoundError) as error:
         raise RuntimeError(
-            "xacro is not installed: apt install ros-jazzy-xacro ros-jazzy-robot-state-publisher"
-        ) from None
+            "xacro or robot_state_publisher is not installed; they come with ROS: apt install "
+            "ros-jazzy-xacro ros-jazzy-robot-state-publisher"
+        ) from error
     file = Path(get_package_share_directory("foresight_description"), "urdf", "robot.urdf.xacro")
     profile = LaunchConfiguration("robot").perform(context)
     robot = xacro.process_file(str(file), mappings={"profile": profile}).toxml()

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -20,6 +24,19 @@ from foresight.perception.scan import ScanMount
 from foresight_sim.sim_node import CAMERA_FRAME, SCAN_FRAME, static_transforms
 
 DESCRIPTION = Path(__file__).parents[2] / "ros2_ws/src/foresight_description/urdf/robot.urdf.xacro"
+PUBLISHER = """#!{python}
+import json, pathlib, rclpy
+rclpy.init()
+options = {{"automatically_declare_parameters_from_overrides": True}}
+node = rclpy.create_node("robot_state_publisher", **options)
+told = {{
+    "robot": node.get_parameter("robot_description").value,
+    "sim": node.get_parameter("use_sim_time").value,
+    "tf_static": node.resolve_topic_name("/tf_static"),
+}}
+pathlib.Path("{told}").write_text(json.dumps(told))
+"""
+"""Stands in for robot_state_publisher, which the wheels lack: tells what it was started with."""
 OTHERS: dict[str, dict[str, Any]] = {
     "homebot": {},
     "turned": {"scan": {"mount": {"x_m": 0.1, "y_m": -0.05, "z_m": 0.3, "yaw_deg": 90.0}}},
@@ -130,3 +147,52 @@ def test_a_scanner_of_unknown_mount_is_left_out(homebot: Path, tmp_path: Path) -
     file = tmp_path / "robot.yaml"
     file.write_text(yaml.safe_dump(content))
     assert "laser" not in {link.get("name") for link in described(file).iter("link")}
+
+
+@pytest.fixture
+def publisher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A robot_state_publisher; the file that it writes what it was told to."""
+    program = tmp_path / "ros/lib/robot_state_publisher/robot_state_publisher"
+    program.parent.mkdir(parents=True)
+    told = tmp_path / "told.json"
+    program.write_text(PUBLISHER.format(python=sys.executable, told=told))
+    program.chmod(0o755)
+    marker = tmp_path / "ros/share/ament_index/resource_index/packages/robot_state_publisher"
+    marker.parent.mkdir(parents=True)
+    marker.touch()
+    prefixes = os.environ["AMENT_PREFIX_PATH"]
+    monkeypatch.setenv("AMENT_PREFIX_PATH", f"{tmp_path / 'ros'}:{prefixes}")
+    return told
+
+
+def launch(*arguments: str) -> subprocess.CompletedProcess[str]:
+    file = Path(__file__).parents[2] / "launch" / "description.launch.py"
+    command = [str(Path(sys.executable).parent / "foresight"), "launch", str(file), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_launch_gives_robot_state_publisher_the_robot_of_the_profile(
+    domain: int, publisher: Path, homebot: Path
+) -> None:
+    launched = launch(f"robot:={homebot}", "namespace:=robot1", "use_sim_time:=true")
+    assert launched.returncode == 0, launched.stdout + launched.stderr
+    told = json.loads(publisher.read_text())
+    assert told["sim"] is True and told["tf_static"] == "/robot1/tf_static"
+    tree = frames(ElementTree.fromstring(told["robot"]))
+    wanted = CameraMount.of_profile(RobotProfile.load(homebot).camera)
+    found = CameraMount.of_pose(tree.pose("camera_optical_frame", "base_link"))
+    assert vars(found) == pytest.approx(vars(wanted), abs=1e-9)
+
+
+@pytest.mark.skipif(
+    any(
+        Path(p, "lib/robot_state_publisher").exists()
+        for p in os.environ.get("AMENT_PREFIX_PATH", "").split(":")
+    ),
+    reason="robot_state_publisher is installed here",
+)
+def test_launch_says_what_is_missing(domain: int) -> None:
+    launched = launch()
+    assert launched.returncode != 0
+    assert "apt install ros-jazzy-xacro ros-jazzy-robot-state-publisher" in launched.stderr
+    assert "Traceback" not in launched.stdout + launched.stderr
