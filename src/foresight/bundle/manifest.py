@@ -109,6 +109,7 @@ class Calibration(Section):
 
 
 class _Action(NamedTuple):
+    names: tuple[str, ...]
     low: tuple[float, ...]
     high: tuple[float, ...]
     duration_s: float
@@ -143,7 +144,8 @@ class Manifest(Section):
     @property
     def action(self) -> _Action:
         """For callers that do not ask `body` and `action_s` yet."""
-        return _Action(self.body.action.low, self.body.action.high, self.action_s)
+        bounds = self.body.action
+        return _Action(bounds.names, bounds.low, bounds.high, self.action_s)
 
     @property
     def proprioception(self) -> tuple[str, ...]:
