@@ -194,5 +194,6 @@ def test_launch_gives_robot_state_publisher_the_robot_of_the_profile(
 def test_launch_says_what_is_missing(domain: int) -> None:
     launched = launch()
     assert launched.returncode != 0
-    assert "apt install ros-jazzy-xacro ros-jazzy-robot-state-publisher" in launched.stderr
-    assert "Traceback" not in launched.stdout + launched.stderr
+    said = launched.stdout + launched.stderr
+    assert "apt install ros-jazzy-xacro ros-jazzy-robot-state-publisher" in said
+    assert "Traceback" not in said
