@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from foresight.bodies.body import ActionBounds
 from foresight.bundle.manifest import PlannerSpec
 from foresight.solvers.icem import ICEM
-from foresight.solvers.parts import Candidates, Prediction
+from foresight.solvers.protocols import Candidates, Prediction
 
 BOUNDS = ActionBounds(names=("x_mps", "y_mps", "z_mps"), low=(-1, -1, -1), high=(1, 1, 1))
 SETTINGS = PlannerSpec(samples=64, proposals=8, iterations=12, horizon=6, elites=8, kept=4)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from foresight.bodies.body import ActionBounds
 from foresight.bundle.manifest import PlannerSpec
 from foresight.solvers.coloured_noise import colouring
-from foresight.solvers.parts import Candidates, Dynamics, Objective
+from foresight.solvers.protocols import Candidates, Dynamics, Objective
 
 
 class ICEM(nn.Module):

@@ -24,7 +24,7 @@ from foresight.bodies.profile import RobotProfile
 from foresight.bundle.card import write_card
 from foresight.bundle.manifest import PLANNER, GraphFile, ImageSpec, Manifest, PlannerSpec
 from foresight.solvers.icem import ICEM
-from foresight.solvers.parts import Solver
+from foresight.solvers.protocols import Solver
 from foresight.training import graphs
 from foresight.training.train import Trained, load_trained
 from foresight.world_model.losses import as_pose

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from foresight.bodies import AnyBody
 from foresight.bundle.manifest import PlannerSpec
-from foresight.solvers.parts import Candidates
+from foresight.solvers.protocols import Candidates
 from foresight.world_model.motion import motion_of
 from foresight.world_model.networks import PairNetwork
 

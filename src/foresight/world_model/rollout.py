@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from foresight.solvers.parts import Prediction
+from foresight.solvers.protocols import Prediction
 from foresight.world_model.networks import FilmBlock, Predictor
 
 
