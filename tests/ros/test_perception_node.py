@@ -21,8 +21,8 @@ from std_msgs.msg import Bool
 from foresight import bundle
 from foresight_interfaces.msg import Observation
 from foresight_node.messages import LATEST, seconds, to_stamp
-from foresight_perception.body import Body, BodyError
 from foresight_perception.node import PerceptionNode
+from foresight_perception.proprioception import ProprioceptionBuffer, ProprioceptionError
 
 
 class Drivers:
@@ -266,19 +266,19 @@ def test_nothing_is_sent_before_activation(bench: Bench, passthrough: Path, home
 
 
 def test_the_body_takes_the_latest_twist_before_the_picture() -> None:
-    body = Body(max_age_s=0.5)
+    body = ProprioceptionBuffer(max_age_s=0.5)
     for stamp, speed in ((1.0, 0.1), (1.1, 0.2), (1.2, 0.3)):
         body.odometry(stamp, speed, 0.0)
     values, _ = body.at(1.15)
     assert values == {"linear_mps": 0.2, "angular_radps": 0.0, "bump": 0.0}
-    with pytest.raises(BodyError, match="nothing from before"):
+    with pytest.raises(ProprioceptionError, match="nothing from before"):
         body.at(0.9)
-    with pytest.raises(BodyError, match="0.80 s older"):
+    with pytest.raises(ProprioceptionError, match="0.80 s older"):
         body.at(2.0)
 
 
 def test_a_contact_waits_for_an_observation_that_was_sent() -> None:
-    body = Body(max_age_s=1.0)
+    body = ProprioceptionBuffer(max_age_s=1.0)
     body.odometry(1.0, 0.0, 0.0)
     body.bumper(True)
     body.bumper(False)
@@ -290,7 +290,7 @@ def test_a_contact_waits_for_an_observation_that_was_sent() -> None:
 
 
 def test_odometry_that_begins_anew_forgets_the_old() -> None:
-    body = Body(max_age_s=1.0)
+    body = ProprioceptionBuffer(max_age_s=1.0)
     body.odometry(100.0, 0.4, 0.0)
     body.odometry(0.1, 0.1, 0.0)
     assert body.at(0.2)[0]["linear_mps"] == 0.1

@@ -24,7 +24,7 @@ from foresight_interfaces.msg import Observation
 from foresight_node import BundleParameters, ForesightNode, RobotParameters, parameter, run
 from foresight_node.messages import LATEST, floats, picture_message, seconds
 from foresight_node.static_transforms import SensorMount, StaticTransforms
-from foresight_perception.body import Body, BodyError
+from foresight_perception.proprioception import ProprioceptionBuffer, ProprioceptionError
 
 CLOCK_TOLERANCE_S = 0.1
 """How far an image's stamp may lie ahead of this node's clock."""
@@ -75,7 +75,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         )
         self._mount_checked: CameraMount | None = None
         self._base_frame = "base_link"
-        self._body = Body(self.values.odom_max_age_s)
+        self._proprioception = ProprioceptionBuffer(self.values.odom_max_age_s)
         self._last_stamp_s = float("-inf")
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self._encoder.providers))
@@ -84,7 +84,9 @@ class PerceptionNode(ForesightNode[Parameters]):
         self._worker = self.start_worker()
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
-        self.listen(Bool, "bumper", lambda m: self._body.bumper(m.data), qos_profile_sensor_data)
+        self.listen(
+            Bool, "bumper", lambda m: self._proprioception.bumper(m.data), qos_profile_sensor_data
+        )
         self._topic = self.resolve_topic_name("image")
         if self.values.image_transport == "raw":
             self.listen(Image, self._topic, self._on_image, qos_profile_sensor_data)
@@ -106,8 +108,10 @@ class PerceptionNode(ForesightNode[Parameters]):
         twist = odometry.twist.twist
         self._base_frame = odometry.child_frame_id or self._base_frame
         try:
-            self._body.odometry(seconds(odometry.header.stamp), twist.linear.x, twist.angular.z)
-        except BodyError as error:
+            self._proprioception.odometry(
+                seconds(odometry.header.stamp), twist.linear.x, twist.angular.z
+            )
+        except ProprioceptionError as error:
             self.health.problem("odom", str(error))
 
     def _look_for_camera(self) -> None:
@@ -139,8 +143,8 @@ class PerceptionNode(ForesightNode[Parameters]):
             self.health.count("images dropped: stamp")
             return
         try:
-            body, mark = self._body.at(stamp_s)
-        except BodyError as error:
+            body, mark = self._proprioception.at(stamp_s)
+        except ProprioceptionError as error:
             self.health.problem("odom", str(error))
             return
         self._last_stamp_s = stamp_s
@@ -184,7 +188,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         now_s = self.now_s()
         if self._last_stamp_s > now_s + CLOCK_TOLERANCE_S:  # the simulation began anew
             self._last_stamp_s = float("-inf")
-            self._body.reset()
+            self._proprioception.reset()
         age_s, limit_s = now_s - stamp_s, self.values.image_max_age_s
         if age_s > limit_s:
             self.health.problem(
@@ -208,7 +212,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         if self._views.get_subscription_count():
             self._views.publish(picture_message(picture, observation.header))
         self._publisher.publish(observation)
-        self._body.told(mark)
+        self._proprioception.told(mark)
         self.health.event("observations")
         self.health.latency("encode", took_s)
         self.health.latency(
@@ -222,11 +226,11 @@ class PerceptionNode(ForesightNode[Parameters]):
 
 
 def _known_fields(fields: tuple[str, ...]) -> tuple[str, ...]:
-    unknown = [field for field in fields if field not in Body.FIELDS]
+    unknown = [field for field in fields if field not in ProprioceptionBuffer.FIELDS]
     if unknown:
         raise ValueError(
             f"the bundle's manifest asks for the proprioception {unknown[0]!r}, but perception "
-            f"knows {', '.join(Body.FIELDS)}; use a bundle trained for these"
+            f"knows {', '.join(ProprioceptionBuffer.FIELDS)}; use a bundle trained for these"
         )
     return fields
 

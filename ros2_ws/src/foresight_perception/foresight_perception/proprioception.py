@@ -1,4 +1,4 @@
-"""What the robot's body felt at the time of a picture."""
+"""Proprioception at the time of a picture: the twist by odometry, and contacts of the bumper."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from bisect import bisect_right
 from collections import deque
 
 
-class BodyError(ValueError):
+class ProprioceptionError(ValueError):
     """Odometry cannot be used; the message is one sentence."""
 
 
-class Body:
+class ProprioceptionBuffer:
     """Keeps recent odometry and bumper contacts.
 
     Times are stamps in seconds; speeds are those of base_link in m/s and rad/s.
@@ -33,9 +33,9 @@ class Body:
         self._told = self._contacts
 
     def odometry(self, stamp_s: float, linear: float, angular: float) -> None:
-        """Raises BodyError when a speed is not a number."""
+        """Raises ProprioceptionError when a speed is not a number."""
         if not (math.isfinite(linear) and math.isfinite(angular)):
-            raise BodyError(
+            raise ProprioceptionError(
                 f"odom has the twist linear.x {linear}, angular.z {angular}, but finite numbers "
                 f"are expected; check the odometry's source"
             )
@@ -55,17 +55,17 @@ class Body:
             A value for each of `FIELDS`, and a mark for `told`.
 
         Raises:
-            BodyError: no odometry from shortly before the picture.
+            ProprioceptionError: no odometry from shortly before the picture.
         """
         known = bisect_right(self._twists, stamp_s, key=lambda twist: twist[0])
         if not known:
-            raise BodyError(
+            raise ProprioceptionError(
                 "odom has sent nothing from before the image's stamp; start the odometry, and "
                 "check that it and the camera share a clock"
             )
         stamp, linear, angular = self._twists[known - 1]
         if stamp_s - stamp > self._max_age_s:
-            raise BodyError(
+            raise ProprioceptionError(
                 f"odom is {stamp_s - stamp:.2f} s older than the image, but at most "
                 f"{self._max_age_s:.2f} s are allowed; check the odometry's source"
             )
