@@ -88,7 +88,7 @@ def test_a_growing_process_fails_and_is_named(mb_per_h: float) -> None:
     rows = record(leak)
     assert slope_mb_per_h(rows[90:], "planning") == pytest.approx(mb_per_h, abs=1.0)
     assert list(failed(rows)) == ["resident memory"]
-    assert failed(rows)["resident memory"].startswith("planning most")
+    assert failed(rows)["resident memory"].startswith("planning grew most")
 
 
 def test_one_allocator_step_is_not_a_leak() -> None:
@@ -165,7 +165,7 @@ def reaches_nothing(row: Row, _hours: float) -> None:
     ("fault", "check", "says"),
     [
         (lost, "no process lost", "planning is gone, after 30.2 min"),
-        (again, "no process lost", "planning was started again"),
+        (again, "no process lost", "planning was restarted"),
         (brought_up_twice, "one bring-up", "2 bring-ups"),
         (mission_over, "patrolled", "every step was skipped"),
         (reaches_nothing, "patrolled", "0 goals reached, 7 failed"),

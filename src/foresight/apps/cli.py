@@ -1,4 +1,4 @@
-"""The command `foresight`. Every subcommand ends with 0 on success, 2 on bad usage, else 1."""
+"""The command `foresight`. Exit codes: 0 success, 2 bad usage, 1 failure, 130 after Ctrl-C."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-bundle_app = typer.Typer(help="Look into a bundle.", no_args_is_help=True)
+bundle_app = typer.Typer(help="Inspect a bundle.", no_args_is_help=True)
 app.add_typer(bundle_app, name="bundle")
-memory_app = typer.Typer(help="Look into a robot's memory of places.", no_args_is_help=True)
+memory_app = typer.Typer(help="Inspect a robot's memory.", no_args_is_help=True)
 app.add_typer(memory_app, name="memory")
-mission_app = typer.Typer(help="Look into a mission.", no_args_is_help=True)
+mission_app = typer.Typer(help="Check a mission.", no_args_is_help=True)
 app.add_typer(mission_app, name="mission")
 app.command("launch")(launch_command)
 app.command("demo")(demo_command)
@@ -37,7 +37,7 @@ console = Console()
 
 
 def _shipped(find: Callable[[], Path]) -> Callable[[], Path]:
-    """A default that is looked for only when it is needed; bad usage where it is not installed."""
+    """A default that is looked up only when needed; bad usage if it is not installed."""
 
     def default() -> Path:
         try:
@@ -53,13 +53,13 @@ def _shipped_option(find: Callable[[], Path], text: str) -> Any:
 
 
 Robot = Annotated[Path, _shipped_option(resources.robot_profile, "Robot profile.")]
-PlacesPath = Annotated[Path, typer.Argument(help="File of places; a robot may be using it.")]
+PlacesPath = Annotated[Path, typer.Argument(help="Memory file; a robot may be using it.")]
 BundleDir = Annotated[Path, typer.Argument(help="Folder with manifest.yaml and its graphs.")]
 
 
 @contextmanager
 def _one_sentence(command: str) -> Iterator[None]:
-    """Expected failures end with their one sentence and exit code 1, Ctrl-C with 130."""
+    """Expected failures exit with one sentence and code 1, Ctrl-C with 130."""
     try:
         yield
     except (ValueError, OSError, RuntimeError) as error:
@@ -88,14 +88,14 @@ def _main(
 @app.command()
 def collect(
     *,
-    out: Annotated[Path, typer.Option(help="Folder for the episodes; what is there is kept.")],
+    out: Annotated[Path, typer.Option(help="Folder for the episodes; existing ones are kept.")],
     world: Annotated[
         str, typer.Option(help="Homes, e.g. 0 or 3,5,8 or 0-99. From 1000 on: evaluation only.")
     ] = "0",
     frames: Annotated[
         int, typer.Option(min=1000, help="At 10 per second, spread over the homes.")
     ] = 80_000,
-    workers: Annotated[int, typer.Option(min=1, help="Robots side by side.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Robots in parallel.")] = 2,
     ray: Annotated[
         str | None,
         typer.Option(help="Drive on a Ray cluster: its address, 'auto' or 'local'."),
@@ -106,9 +106,9 @@ def collect(
     seed: Annotated[int, typer.Option(min=0, help="Draws where and how they drive.")] = 0,
     robot: Robot,
 ) -> None:
-    """Let simulated robots drive themselves around homes and record what they see.
+    """Let simulated robots drive around homes by themselves and record their drives.
 
-    The same command goes on where an interrupted one stopped.
+    The same command continues where an interrupted one stopped.
     """
     worlds = _worlds(world)
     from foresight.data.collect import collect
@@ -135,7 +135,7 @@ def import_bag(
     odom: Annotated[str | None, typer.Option(help="Topic of the odometry.")] = None,
     cmd_vel: Annotated[str | None, typer.Option(help="Topic of the commands.")] = None,
     bumper: Annotated[
-        str | None, typer.Option(help="Topic of the bumper [default: bumper, if there], or none.")
+        str | None, typer.Option(help="Topic of the bumper [default: bumper, if present], or none.")
     ] = None,
 ) -> None:
     """Turn rosbag2 recordings of a robot into drives to train on."""
@@ -171,7 +171,7 @@ def train(
         str | None, typer.Option(help="cpu or cuda [default: the GPU if there is one].")
     ] = None,
 ) -> None:
-    """Train a world model and its distance head; Ctrl-C and the same command go on later.
+    """Train a world model and its distance head; after Ctrl-C the same command continues.
 
     On several GPUs or machines: torchrun --nproc-per-node N -m foresight.apps.cli train ...
     """
@@ -215,7 +215,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="In all, spread over the homes [default: 50; surprise 8, causal 4, explore 1 for "
+            help="Total, spread over the homes [default: 50; surprise 8, causal 4, explore 1 for "
             "each home].",
         ),
     ] = None,
@@ -223,14 +223,15 @@ def evaluate(
     commission: Annotated[
         float | None,
         typer.Option(
-            min=4, help="First let a robot drive itself in each home for MINUTES and train on that."
+            min=4,
+            help="First let a robot drive by itself in each home for MINUTES and train on that.",
         ),
     ] = None,
     work: Annotated[Path, typer.Option(help="Folder for --commission; it resumes there.")] = Path(
         "runs/commission"
     ),
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Processes side by side [default: one per core].")
+        int | None, typer.Option(min=1, help="Processes in parallel [default: one per core].")
     ] = None,
     pictures: Annotated[
         Path | None,
@@ -242,14 +243,14 @@ def evaluate(
     memory: Annotated[
         Literal["none", "tour", "explore"],
         typer.Option(
-            help="Find the way by memory: of a tour of each home, or of the robot's own "
+            help="Navigate with memory: of a tour of each home, or of the robot's own "
             "exploration of at most 20 simulated minutes."
         ),
     ] = "none",
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     robot: Robot,
 ) -> None:
-    """Test a bundle, or the explorer, in simulation, beside baselines with the same tasks."""
+    """Test a bundle, or the explorer, in simulation, against baselines on the same tasks."""
     worlds = _worlds(world)
     workers = workers or len(os.sched_getaffinity(0))
     if suite == "explore":
@@ -312,19 +313,21 @@ def bench(
     bundle: Annotated[Path, _shipped_option(resources.bundle, "Bundle to time.")],
     threads: Annotated[
         int | None,
-        typer.Option(min=1, help="Of one plan, one encoding [default: what the nodes use]."),
+        typer.Option(min=1, help="Threads of a plan or an encoding [default: as the nodes]."),
     ] = None,
     composed: Annotated[
         bool, typer.Option("--composed", help="The loop's nodes share one process.")
     ] = False,
     places: Annotated[
         list[int] | None,
-        typer.Option(min=100, max=2_000_000, help="In memory [default: 1000, 10000 and 100000]."),
+        typer.Option(
+            min=100, max=2_000_000, help="Places in the memory [default: 1000, 10000 and 100000]."
+        ),
     ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write the figures there.")] = None,
+    json: Annotated[Path | None, typer.Option(help="Write the figures to this file.")] = None,
     robot: Robot,
 ) -> None:
-    """Time the parts, each beside the limit that this machine sets."""
+    """Time the parts, each against the limit of this machine."""
     from foresight.apps.bench import LIMITS, PLACES, bench
     from foresight.apps.bench.show import ProgressLine, tables
 
@@ -345,7 +348,7 @@ def bench(
 def soak(
     *,
     minutes: Annotated[
-        float, typer.Option(min=1, max=100_000, help="How long, by the clock on the wall.")
+        float, typer.Option(min=1, max=100_000, help="Duration in wall time.")
     ] = 60.0,
     results: Annotated[
         Path, typer.Option(help="Folder for record.jsonl, soak.png, launch.log, memory, pictures.")
@@ -357,7 +360,7 @@ def soak(
     seed: Annotated[int, typer.Option(min=0, help="Draws the start.")] = 0,
     bundle: Annotated[Path, _shipped_option(resources.bundle, "World model to drive with.")],
     mission: Annotated[
-        Path, _shipped_option(resources.soak_mission, "What the robot does, over and over.")
+        Path, _shipped_option(resources.soak_mission, "Mission that the robot repeats.")
     ],
     params: Annotated[
         Path, _shipped_option(resources.parameters, "Parameters of the stack's nodes.")
@@ -367,14 +370,14 @@ def soak(
     ] = False,
     judge: Annotated[
         bool,
-        typer.Option("--judge", help="Drive nothing: judge the record in --results again."),
+        typer.Option("--judge", help="Do not drive: judge the record in --results again."),
     ] = False,
     robot: Robot,
 ) -> None:
     """A simulated robot patrols for hours: does anything grow, slow down or die?
 
-    Ends with 0 if nothing does (docs/soak.md has the limits), else with 1. Ctrl-C judges what
-    there is, and ends with 130.
+    Exit code 0 if no check fails (docs/soak.md has the limits), else 1. Ctrl-C judges the record so
+    far, and exits with 130.
     """
     from foresight.apps import soak as soaking
     from foresight.apps import soak_record
@@ -416,7 +419,7 @@ def bundle_verify(bundle: BundleDir) -> None:
 
 @bundle_app.command("show")
 def bundle_show(bundle: BundleDir) -> None:
-    """Show what the manifest says, and on what each graph runs on this machine."""
+    """Show the manifest, and the providers of each graph on this machine."""
     from foresight import bundle as bundles
 
     with _one_sentence("bundle show"):
@@ -433,7 +436,7 @@ def bundle_show(bundle: BundleDir) -> None:
 def memory_show(
     places: PlacesPath,
     picture: Annotated[
-        Path | None, typer.Option(help="Draw the graph there (PNG) [default: beside the file].")
+        Path | None, typer.Option(help="PNG for the drawn graph [default: beside the memory file].")
     ] = None,
 ) -> None:
     """Show counts, names, sizes and ages, and draw the graph over the odometry."""
@@ -453,7 +456,7 @@ def memory_show(
 
 @memory_app.command("check")
 def memory_check(places: PlacesPath) -> None:
-    """Check the whole file, every picture too."""
+    """Check the whole file, including every picture."""
     from foresight.memory import inspection
 
     with _one_sentence("memory check"):
@@ -475,7 +478,7 @@ def memory_export(
 def mission_check(
     file: Annotated[Path, typer.Argument(help="Mission, as in config/missions.")],
 ) -> None:
-    """Check a mission and show it as the tree that the robot will follow."""
+    """Check a mission and show its behaviour tree."""
     from foresight.missions import Mission, outline
 
     with _one_sentence("mission check"):
@@ -483,7 +486,7 @@ def mission_check(
 
 
 def _worlds(text: str) -> list[int]:
-    """Numbers of homes from '7', '3,5,8', '0-99' or a mixture; bad usage ends the command."""
+    """Numbers of homes from '7', '3,5,8', '0-99' or a mixture; raises typer.BadParameter."""
     worlds: list[int] = []
     for part in text.split(","):
         first, dash, last = part.partition("-")

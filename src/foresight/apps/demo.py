@@ -1,4 +1,4 @@
-"""`foresight demo` and `foresight report`: run the demonstration and show what came of it."""
+"""`foresight demo` and `foresight report`: run the demonstration and show its results."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def demo_command(
         Path | None, typer.Option(help="Robot profile; default: config/robots/homebot.yaml.")
     ] = None,
 ) -> None:
-    """A simulated robot finds three places that it is shown only as photographs.
+    """A simulated robot finds three places that it knows only from photographs.
 
-    With --memory: that it remembers by name, although all was stopped and started anew meanwhile.
+    With --memory: it finds three places by name, after everything was stopped and restarted.
 
     Ends with 0 if it reached all of them (report.json says how), else with 1.
     """
@@ -99,42 +99,44 @@ def report_command(
 
 
 def remember(arguments: dict[str, str], results: Path) -> None:
-    """Explore and name places in one launch, visit them in another that has memory's file only.
+    """Explore and name places in one launch, visit them in another that has only memory's file.
 
-    The robot is switched on again elsewhere in the room where it was switched off, and odometry
-    begins at zero. Without the first part there is no second.
+    The robot starts again elsewhere in the room where it stopped, with odometry at zero. If the
+    first part fails, the second is skipped.
 
     Args:
         arguments: of demo.launch.py.
         results: the folder that they name.
 
     Raises:
-        ValueError: the robot profile is wrong, or there is no place to put the robot down.
+        ValueError: the robot profile is wrong, or there is no free place for the robot.
         OSError: the profile cannot be read.
         resources.ResourceError: the workspace is not built.
     """
     profile = RobotProfile.load(arguments.get("robot", resources.robot_profile()))
     _run(arguments | {"part": "explore"}, results)
     if not (results / report.EXPLORATION).exists():
-        return  # the client has said why
+        return  # the client has reported why
     exploration, _ = report.load_exploration(results)
     x, y, yaw = map(float, exploration.path[-1])
     home, seed = Apartment(int(arguments["world"])), int(arguments["seed"])
     x, y, yaw = tasks.put_down(home, profile, seed, (x, y, yaw))
     start = {"start_x": str(x), "start_y": str(y), "start_yaw": str(yaw)}
-    typer.echo("all is stopped; the robot is carried elsewhere, only memory's file is left")
+    typer.echo(
+        "everything is stopped; the robot is moved elsewhere, and only memory's file is kept"
+    )
     _run(arguments | {"part": "visit", "noise_seed": "1"} | start, results)
 
 
 def _clear(results: Path) -> None:
-    """Nothing of an earlier demonstration shall be taken for this one's."""
+    """Remove the results of an earlier demonstration."""
     results.mkdir(parents=True, exist_ok=True)
     for name in (report.REPORT, report.EXPLORATION, "trajectory.png", "demo.mp4", LAUNCH_LOG):
         (results / name).unlink(missing_ok=True)
 
 
 def _run(arguments: dict[str, str], results: Path) -> None:
-    """Run demo.launch.py: its client speaks to the terminal, all go to a log by the report."""
+    """Run demo.launch.py: show the client's output, and log all output beside the report."""
     terminal = sys.stdout.isatty()
     arguments = arguments | {"progress_period": "0.5" if terminal else "5.0"}
     domain = os.environ.get("ROS_DOMAIN_ID", own_domain())
@@ -152,7 +154,7 @@ def _run(arguments: dict[str, str], results: Path) -> None:
 
 
 def _relay(lines: IO[str], log: IO[str], terminal: bool) -> None:
-    """Show the client's lines and each fault once; on a terminal progress stays on one line."""
+    """Show the client's lines, and each fault once; on a terminal, progress stays on one line."""
     live = False
     shown: set[str] = set()
     for line in lines:
@@ -168,7 +170,7 @@ def _relay(lines: IO[str], log: IO[str], terminal: bool) -> None:
 
 
 def _worth_showing(line: str, shown: set[str]) -> str | None:
-    """What a user needs of a line of the launch's output; `shown` grows with the faults."""
+    """The part of an output line that a user needs, or None; adds faults to `shown`."""
     spoken = _CLIENT.match(line)
     if spoken is not None:
         return spoken.group(1)

@@ -1,4 +1,4 @@
-"""`foresight soak`: the robot patrols for hours, and what it takes of the machine is recorded."""
+"""`foresight soak`: the robot patrols for hours, and its use of resources is recorded."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ RECORD = "record.jsonl"
 PICTURE = "soak.png"
 MEMORY = "memory/places.db"
 _START_S = 900.0
-"""For everything to come up; longer than the watcher's own patience."""
+"""Time for everything to come up; longer than the watcher's own limit."""
 _SPOKEN = re.compile(r"^\[soak_watch(?:-\d+)?\] ?(.*)$")
 _MB = 1e6
 _LINE_EVERY_S = 60.0
 
 
 class SoakError(RuntimeError):
-    """The robot did not even start; the message is one sentence."""
+    """The robot did not start; the message is one sentence."""
 
 
 def soak(
@@ -43,18 +43,18 @@ def soak(
     arguments: dict[str, str],
     show: Callable[[dict[str, Any]], None],
 ) -> None:
-    """Let the robot patrol, with an empty memory at first; writes RECORD line by line.
+    """Let the robot patrol, with an empty memory at first; write RECORD line by line.
 
-    A line holds what `soak_watch` heard in the graph, and beside it: `t_s` since the first line,
+    A line holds what `soak_watch` received from the graph, and: `t_s` since the first line,
     `minutes` asked for, `cores` of the machine and the seconds for which they were busy so far
     (`busy_s`), `memory_mb` on disk, and of each of `processes` by node its pid, rss_mb, pss_mb,
     fds, threads and cpu_s.
 
     Args:
-        results: folder, made if need be.
-        minutes: after which all is brought down, by a steady clock.
+        results: folder, created if necessary.
+        minutes: duration, by a steady clock.
         arguments: of soak.launch.py.
-        show: gets every line.
+        show: called with every line.
 
     Raises:
         SoakError: the stack did not become active.
@@ -68,7 +68,7 @@ def soak(
         launched("soak", arguments) as process,
     ):
         assert process.stdout is not None
-        # Should the watcher itself hang, its silence must not last for ever.
+        # If the watcher itself hangs, the soak must still end.
         limit = threading.Timer(_START_S + 60 * minutes, process.send_signal, [signal.SIGINT])
         limit.daemon = True
         limit.start()
@@ -91,7 +91,7 @@ def soak(
 
 
 def _begin(results: Path) -> None:
-    """What an earlier soak left behind shall not mix with this one."""
+    """Remove the results of an earlier soak."""
     results.mkdir(parents=True, exist_ok=True)
     (results / PICTURE).unlink(missing_ok=True)
     for folder in ("memory", "pictures"):
@@ -99,7 +99,7 @@ def _begin(results: Path) -> None:
 
 
 def _heard(lines: IO[str], log: IO[str]) -> Iterator[dict[str, Any]]:
-    """What the watcher says; everything else goes to the log alone."""
+    """The watcher's lines; everything else goes to the log."""
     for line in lines:
         spoken = _SPOKEN.match(line)
         if spoken is not None and spoken.group(1).startswith("{"):
@@ -110,15 +110,15 @@ def _heard(lines: IO[str], log: IO[str]) -> Iterator[dict[str, Any]]:
 
 
 def _why(file: Path) -> str:
-    """Why nothing began, from the launch's log."""
+    """Why nothing started, from the launch's log."""
     output = file.read_text(encoding="utf-8")
     said = [spoken.group(1) for line in output.splitlines() if (spoken := _SPOKEN.match(line))]
-    reason = (faults_in(output) or said or ["the launch ended without a word"])[0].strip()
+    reason = (faults_in(output) or said or ["the launch ended without output"])[0].strip()
     return f"the robot did not start: {reason}; all output is in {file}"
 
 
 def processes(root: psutil.Process) -> dict[str, dict[str, float]]:
-    """What the launch and each process that it started hold now, by node."""
+    """Resources of the launch and of each process that it started, by node."""
     figures = {}
     for process in [root, *root.children(recursive=True)]:
         try:
@@ -133,20 +133,20 @@ def processes(root: psutil.Process) -> dict[str, dict[str, float]]:
                 "cpu_s": round(times.user + times.system, 2),
             }
         except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue  # it is just ending: it will be missed in this line
+            continue  # it is ending: this line lacks it
     return figures
 
 
 def busy_s() -> float:
-    """Of all cores that the soak may use together, since the machine was started."""
+    """Busy seconds of all cores that the soak may use, since boot."""
     usable = os.sched_getaffinity(0)
     times = [core for k, core in enumerate(psutil.cpu_times(percpu=True)) if k in usable]
-    # guests' time is in the user's already
+    # guests' time is already part of the user's
     return float(sum(sum(t) - t.idle - t.iowait - t.guest - t.guest_nice for t in times))
 
 
 def _size_mb(file: Path) -> float:
-    """Of the memory with the journals beside it."""
+    """Size of the memory file including its journals."""
     return sum(part.stat().st_size for part in file.parent.glob(f"{file.name}*")) / _MB
 
 

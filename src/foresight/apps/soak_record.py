@@ -1,4 +1,4 @@
-"""The record of a soak: read, judged, shown and drawn."""
+"""Reads, judges, shows and draws the record of a soak."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scipy import stats
 
 Row = dict[str, Any]
 WARM_UP = 0.25
-"""The first part of a soak: caches fill, the home is learned. Growth is judged after it."""
+"""Share of a soak in which caches fill and the home is learned. Growth is judged after it."""
 LATENCIES = (
     "planning: plan",
     "planning: image to plan",
@@ -27,17 +27,17 @@ LATENCIES = (
 )
 RATE = ("perception", "observations (Hz)")
 FEWEST = 20
-"""Samples after the warm-up, below which nothing can be said of growth."""
+"""With fewer samples after the warm-up, growth is not judged."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a soak may show, after its warm-up.
+    """Limits of a soak, after its warm-up.
 
-    A process may gain `rss_mb` however short it runs (an allocator settles in steps), and
-    `rss_mb_per_h` for ever: a step of a short run must not pass for a leak, nor a leak of a long
-    run for a step. Latency and rate are compared only where the machine had time for the soak: in
-    both tenths other programs took at most `others` of its cores' time.
+    A process may gain `rss_mb` in a run of any length (an allocator settles in steps), and
+    `rss_mb_per_h` for ever: a step in a short run must not count as a leak, nor a leak in a long
+    run as a step. Latency and rate are compared only if the machine had time for the soak: in both
+    tenths other programs took at most `others` of its cores' time.
     """
 
     rss_mb: float = 8.0
@@ -50,7 +50,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Check:
-    """One promise; `passed` is None where it could not be judged."""
+    """One promise; `passed` is None if it could not be judged."""
 
     name: str
     passed: bool | None
@@ -58,7 +58,7 @@ class Check:
 
 
 def load(file: Path) -> list[Row]:
-    """Read a record; a last line that was cut off by a kill is left out.
+    """Read a record; a truncated last line is left out.
 
     Raises:
         ValueError: nothing was recorded, or another line is damaged.
@@ -77,7 +77,7 @@ def load(file: Path) -> list[Row]:
     if any("busy_s" not in row for row in rows):
         raise ValueError(f"{file} was written by an older version: run the soak again")
     if not rows:
-        raise ValueError(f"{file} holds no sample: let the robot patrol for longer")
+        raise ValueError(f"{file} has no sample: let the robot patrol for longer")
     return rows
 
 
@@ -91,7 +91,7 @@ def goals(row: Row) -> tuple[int, int]:
 
 
 def judge(rows: Sequence[Row], limits: Limits | None = None) -> list[Check]:
-    """Hold a record against what a robot that works for weeks must keep.
+    """Compare a record with the limits for a robot that works for weeks.
 
     Args:
         rows: of the whole soak, as `load` returns them.
@@ -119,16 +119,16 @@ def _lasted(rows: Sequence[Row]) -> Check:
 
 
 def _alive(rows: Sequence[Row]) -> Check:
-    """Every process that was ever seen is the same one from then on."""
+    """Every process, once seen, stays the same process."""
     pids: dict[str, int] = {}
     for row in rows:
         now = {name: process["pid"] for name, process in row["processes"].items()}
         for name, pid in pids.items():
             if now.get(name) != pid:
-                what = "was started again" if name in now else "is gone"
+                what = "was restarted" if name in now else "is gone"
                 return Check("no process lost", False, f"{name} {what}, {_at(row)}")
         pids |= now
-    return Check("no process lost", True, f"{len(pids)} processes from beginning to end")
+    return Check("no process lost", True, f"{len(pids)} processes throughout")
 
 
 def _one_bring_up(rows: Sequence[Row]) -> Check:
@@ -144,7 +144,7 @@ def _patrolled(rows: Sequence[Row]) -> Check:
     mission, (reached, failed) = rows[-1]["mission"], goals(rows[-1])
     words = f"{reached} goals reached, {failed} failed"
     if mission["state"] != "running":
-        words += f"; the mission is {mission['state']} in the end: {mission['message']}"
+        words += f"; the mission is {mission['state']} at the end: {mission['message']}"
     return Check("patrolled", mission["state"] == "running" and reached > 0, words)
 
 
@@ -153,7 +153,7 @@ def _at(row: Row) -> str:
 
 
 def slope_mb_per_h(rows: Sequence[Row], name: str, key: str = "rss_mb") -> float:
-    """How fast a process grows: the median of the slopes between all samples (Theil and Sen)."""
+    """Growth rate of a process: the median slope between all samples (Theil-Sen)."""
     times = [row["t_s"] / 3600 for row in rows]
     return float(stats.theilslopes([row["processes"][name][key] for row in rows], times).slope)
 
@@ -165,14 +165,14 @@ def _memory(rows: Sequence[Row], limits: Limits) -> Check:
     worst = max(slopes, key=lambda name: slopes[name])
     grown = slopes[worst] * hours
     words = (
-        f"{worst} most: {slopes[worst]:+.1f} MB/h, {grown:+.1f} MB in {60 * hours:.0f} min "
+        f"{worst} grew most: {slopes[worst]:+.1f} MB/h, {grown:+.1f} MB in {60 * hours:.0f} min "
         f"({allowed:.1f} MB allowed)"
     )
     return Check("resident memory", grown <= allowed, words)
 
 
 def _floor(rows: Sequence[Row], key: str, name: str) -> Check:
-    """What a process never falls below: a leak lifts it, a picture being saved does not."""
+    """Minimum of a process: a leak raises it, a picture being saved does not."""
     third = len(rows) // 3
     risen = []
     for process in _throughout(rows):
@@ -183,7 +183,7 @@ def _floor(rows: Sequence[Row], key: str, name: str) -> Check:
         if last > first:
             risen.append(f"{process} {first} -> {last}")
     if risen:
-        return Check(name, False, "least number, first and last third: " + ", ".join(risen))
+        return Check(name, False, "minimum, first and last third: " + ", ".join(risen))
     return Check(name, True, "no process holds more in the last third than in the first")
 
 
@@ -216,12 +216,12 @@ def _unless(busy: bool, shares: Sequence[float], check: Check) -> Check:
     if not busy:
         return check
     had = " and ".join(f"{share:.0%}" for share in shares)
-    words = f"{check.words}, but other programs had {had} of the processor's time"
+    words = f"{check.words}, but other programs used {had} of the processor's time"
     return Check(check.name, None, words)
 
 
 def _others(rows: Sequence[Row]) -> list[float]:
-    """The share of all cores' time that other programs had between each row and the next."""
+    """The share of all cores' time that other programs used between consecutive rows."""
     return [
         max(after["busy_s"] - before["busy_s"] - _used_s(before, after), 0.0)
         / max(before["cores"] * (after["t_s"] - before["t_s"]), 1e-9)
@@ -245,11 +245,11 @@ def _p95_ms(rows: Sequence[Row], name: str) -> float:
     return float(np.median(found)) if found else float("nan")
 
 
-# ----- for people -------------------------------------------------------------------------------
+# ----- output -----------------------------------------------------------------------------------
 
 
 def table(rows: Sequence[Row]) -> Group:
-    """Each process at the end of the warm-up and in the end, and what the robot did."""
+    """Each process after the warm-up and at the end, and what the robot did."""
     settled = _after_warm_up(rows) or rows
     tenth = max(1, len(settled) // 10)
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
@@ -286,16 +286,16 @@ def _did(rows: Sequence[Row]) -> str:
     last, (reached, failed) = rows[-1], goals(rows[-1])
     memory = last["nodes"].get("memory", {})
     return (
-        f"{last['t_s'] / 60:.1f} min on the clock, {last['sim_s'] / 60:.1f} simulated, "
+        f"{last['t_s'] / 60:.1f} min of wall time, {last['sim_s'] / 60:.1f} simulated, "
         f"{last['driven_m']:.0f} m driven, {last['mission']['round']} rounds, {reached} goals "
         f"reached, {failed} failed; memory: {memory.get('places', 0):.0f} places, "
-        f"{last['memory_mb']:.1f} MB; other programs had "
+        f"{last['memory_mb']:.1f} MB; other programs used "
         f"{np.median(_others(rows)):.0%} of the processor"
     )
 
 
 def verdict(checks: Sequence[Check]) -> Table:
-    """The checks, one a line."""
+    """The checks, one per line."""
     words = {True: "ok", False: "FAILED", None: "not judged"}
     styles = {True: "green", False: "red", None: "yellow"}
     shown = Table.grid(padding=(0, 2))
@@ -305,7 +305,7 @@ def verdict(checks: Sequence[Check]) -> Table:
 
 
 def draw(rows: Sequence[Row], file: Path) -> None:
-    """Four panels over time: memory, handles, latency beside other programs, goals and places."""
+    """Draw four panels over time: memory, handles, latency and load, goals and places."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 7.5), layout="constrained")

@@ -1,7 +1,7 @@
-"""`foresight bench`: how fast each part is, beside what this machine's hardware allows.
+"""`foresight bench`: the speed of each part against the limits of this machine.
 
 Every benchmark measures its own limit in the same run, so that `limit_ratio` (reached over
-possible, at most 1) means the same on a slow and on a busy machine.
+possible, at most 1) is comparable between slow and busy machines.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ LIMITS = {
     "memory": "reading the latents that a search compares",
 }
 PLACES = (1_000, 10_000, 100_000)
-"""In the memory that is timed."""
+"""Sizes of the memory."""
 ENCODING_THREADS = 1
-"""What perception uses."""
+"""As in perception."""
 _NEEDS = {
     "sim": "mujoco",
     "plan": "mujoco",
@@ -57,19 +57,19 @@ def bench(
     """Run one benchmark, or 'all' of them.
 
     Args:
-        threads: of one plan and one encoding; None: as many as the nodes use.
+        threads: of one plan and one encoding; None: as the nodes.
         composed: the loop's nodes share one process.
-        repeats: plans and encodings that are timed.
-        say: takes a line of progress.
-        places: sizes of the memory that is timed; the largest one's figures stand for all.
+        repeats: number of timed plans and encodings.
+        say: called with lines of progress.
+        places: sizes of the timed memory; the top-level figures are the largest one's.
 
     Returns:
         `machine`, and by name p50_ms, p95_ms, limit_ratio, or per_second, limit_ratio for `sim`
-        and `train`, with further figures beside them.
+        and `train`, and further figures.
 
     Raises:
-        ValueError: unknown benchmark, or bundle or profile cannot be used.
-        RuntimeError: something that is needed is not installed, or the loop does not run.
+        ValueError: unknown benchmark, or unusable bundle or profile.
+        RuntimeError: a requirement is not installed, or the loop does not run.
     """
     if what != "all" and what not in LIMITS:
         raise ValueError(f"--what is {what!r}; choose all, {', '.join(LIMITS)}")
@@ -128,7 +128,7 @@ def bench(
 
 
 def planning_settings() -> dict[str, Any]:
-    """The planning node's parameters as they are shipped."""
+    """The planning node's shipped parameters."""
     nodes = yaml.safe_load(resources.parameters().read_text(encoding="utf-8"))
     return nodes["/**/planning"]["ros__parameters"]
 

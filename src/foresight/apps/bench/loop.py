@@ -1,4 +1,4 @@
-"""The whole graph: the demonstration is driven, and watched from outside."""
+"""The whole graph: runs the demonstration and measures it from outside."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from foresight.evaluation import report
 LOG = "launch.log"
 LAUNCH = "launch"
 BESIDE = (LAUNCH, "sim", "demo_client")
-"""Processes that a robot does not have."""
+"""Processes that do not run on a robot."""
 ALONE = {"ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST", "ROS_DOMAIN_ID": own_domain()}
-"""Whatever else runs is neither heard nor moved."""
+"""Isolates the graph from other robots on the machine."""
 _GOAL = re.compile(r"^\[demo_client(?:-\d+)?\] (goal (\d+)/(\d+) .*)$")
 
 
@@ -32,15 +32,15 @@ def loop(
     """Drive the demonstration's goals.
 
     Args:
-        limit_ms: what encoding and planning take by themselves.
+        limit_ms: time of encoding and planning alone.
         composed: the nodes share one process.
-        say: takes a line of progress.
+        say: called with lines of progress.
 
     Returns:
-        p50_ms, p95_ms from image to command; cores and MB of the stack; and of each `nodes`.
+        p50_ms, p95_ms from image to command; cores and MB of the stack, and of each of `nodes`.
 
     Raises:
-        LoopError: the graph did not come up or broke down.
+        LoopError: the graph did not start or failed.
         ResourceError: it is not built.
     """
     folder = Path(tempfile.mkdtemp(prefix="foresight-bench-"))
@@ -69,7 +69,7 @@ def loop(
 def summary(
     content: dict[str, Any], usage: dict[str, dict[str, float]], limit_ms: float
 ) -> dict[str, Any]:
-    """What a report and the processes' usage say of the loop.
+    """Figures of the loop, from the report and the processes' usage.
 
     Raises:
         LoopError: no plan was driven.
@@ -95,7 +95,7 @@ def summary(
 
 
 def _watch(lines: IO[str], log: IO[str], meter: Meter, say: Callable[[str], None]) -> None:
-    """Measure from the client's first word on the first goal to its last on the last one."""
+    """Measure from the client's first line on the first goal to its last on the last one."""
     driving = False
     for line in lines:
         log.write(line)
@@ -115,7 +115,7 @@ def _watch(lines: IO[str], log: IO[str], meter: Meter, say: Callable[[str], None
 
 
 def _report(folder: Path) -> dict[str, Any]:
-    """The client's report, or why there is none."""
+    """The client's report; raises LoopError without one."""
     try:
         content = report.load(folder)
     except ValueError:

@@ -1,4 +1,4 @@
-"""On what the figures were measured."""
+"""The machine that figures were measured on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def machine() -> dict[str, str | int | float | None]:
-    """The processor, the cores that this process may use, how busy they are, and versions."""
+    """Processor, usable cores, load, and versions."""
     return {
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)),

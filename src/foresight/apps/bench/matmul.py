@@ -1,4 +1,4 @@
-"""The best rate of a matrix product on this machine: what a network's arithmetic is held against.
+"""The peak rate of matrix products on this machine: the limit of a network's arithmetic.
 
 Rates are millions of floating-point operations a millisecond. This file is also run by itself, in
 a process of its own: BLAS takes its number of threads when it is loaded.
@@ -23,7 +23,7 @@ _VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
 def cpu_rate(threads: int) -> float:
-    """Of float32 products on up to so many threads.
+    """Peak rate of float32 products on at most this many threads.
 
     One thread is tried, too: where another program holds a core, a product on all of them waits
     for its slowest part and falls below what a single one reaches.
@@ -39,7 +39,7 @@ def _rate_on(threads: int) -> float:
 
 
 def torch_rate(device: torch.device, *kinds: torch.dtype) -> float:
-    """Of PyTorch's products, the best of these kinds of number, on up to as many threads as it
+    """Peak rate of PyTorch's products over these number types, on at most as many threads as it
     uses (see `cpu_rate`)."""
     import torch
 
@@ -73,7 +73,7 @@ def _torch_rate(device: torch.device, kind: torch.dtype) -> float:
 
 
 def _best(multiply: Callable[[], object], size: int) -> float:
-    """The quickest of many: on a busy machine most of them are interrupted."""
+    """The fastest of many runs: on a busy machine most are interrupted."""
     multiply()
     best, until = np.inf, time.perf_counter() + _MEASURE_S
     while time.perf_counter() < until:

@@ -1,4 +1,4 @@
-"""The memory of places at several sizes, on places drawn from a seed."""
+"""The memory at several sizes, with random places."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SPEED = 0.4  # m/s
 _PICTURES = 32
 _REPEATS = 200
 _COUNT = 10  # nearest places
-_NOISE = 0.3  # of a second look at a place, a component
+_NOISE = 0.3  # of a second look at a place, per component
 _ENCODER = "bench"
 _CSR_ENTRY = 12  # bytes of an edge in Dijkstra's search: index and cost
 
@@ -57,7 +57,7 @@ class Home:
 
 
 def memory(sizes: Sequence[int], say: Callable[[str], None]) -> dict[str, Any]:
-    """Fill, open and ask a memory of each size.
+    """Fill, open and query a memory of each size.
 
     Returns:
         p50_ms, p95_ms and limit_ratio of finding the nearest ten of the largest; `by_places` has
@@ -83,7 +83,7 @@ def _one(path: Path, count: int, bandwidth: float, say: Callable[[str], None]) -
     home = Home(count)
     seconds = _fill(path, home, say)
     size = path.stat().st_size
-    say(f"memory: asking {count:,} places")
+    say(f"memory: querying {count:,} places")
     began = time.perf_counter()
     with _opened(path, count) as places:
         opened = time.perf_counter()
@@ -114,7 +114,7 @@ def _opened(path: Path, count: int) -> Places:
 
 
 def _fill(path: Path, home: Home, say: Callable[[str], None]) -> float:
-    """Add every place and its edges, as a robot would; seconds until all is on disk."""
+    """Add every place and its edges, as a robot would; seconds until everything is on disk."""
     count = len(home.poses)
     spent = 0.0
     with _opened(path, count) as places:
@@ -137,7 +137,7 @@ def _fill(path: Path, home: Home, say: Callable[[str], None]) -> float:
 
 
 def _after_a_change(places: Places, home: Home) -> Iterator[Iterable[int]]:
-    """Starts and goals, each after one way has become known and another has failed."""
+    """Starts and goals, each after one edge was added and another one failed."""
     for (a, b), (start, goal) in zip(home.pairs(_REPEATS), home.pairs(_REPEATS), strict=True):
         if a != b:
             places.connect(int(a), int(b), 1000.0, (0, 0, 0), traversed=False)
@@ -166,7 +166,7 @@ def _named(what: str, milliseconds: np.ndarray, limit_s: float) -> dict[str, flo
 
 
 def _bandwidth() -> float:
-    """Bytes a second at which one thread reads memory: the best of some sums of 256 MB."""
+    """Memory bandwidth of one thread, bytes/s: the best of several sums of 256 MB."""
     block = np.ones(32_000_000)
     best = np.inf
     for _ in range(5):

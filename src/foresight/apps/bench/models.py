@@ -1,4 +1,4 @@
-"""The bundle's graphs as the nodes run them, on what a simulated robot sees on its way."""
+"""The bundle's graphs as the nodes run them, on a simulated robot's observations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Figures for a terminal: a line while they are measured, tables afterwards."""
+"""Shows figures on a terminal: a progress line, then tables."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _EVERY_S = 5.0
 
 
 class ProgressLine:
-    """What is being measured, on stderr: one live line on a terminal, else a line now and then."""
+    """Progress on stderr: one live line on a terminal, else an occasional line."""
 
     def __init__(self) -> None:
         self._live = sys.stderr.isatty()
@@ -32,13 +32,13 @@ class ProgressLine:
         sys.stderr.flush()
 
     def clear(self) -> None:
-        """Take the live line away."""
+        """Clear the live line."""
         if self._live and self._part:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
 def tables(figures: dict[str, dict[str, Any]], limits: dict[str, str]) -> list[Table]:
-    """All figures of `foresight.apps.bench.bench`; `limits` says what each is held against."""
+    """All figures of `foresight.apps.bench.bench`; `limits` names the limit of each."""
     machine = figures["machine"]
     shown = Table(
         box=SIMPLE_HEAD,
@@ -68,7 +68,7 @@ def _add(table: Table, name: str, part: dict[str, Any], limit: str) -> None:
 
 
 def _nodes(loop: dict[str, Any]) -> Table:
-    """What each process of the loop takes."""
+    """Resources of each process of the loop."""
     shown = Table(
         box=SIMPLE_HEAD,
         pad_edge=False,
@@ -85,7 +85,7 @@ def _nodes(loop: dict[str, Any]) -> Table:
 
 
 def _sizes(memory: dict[str, Any]) -> Table:
-    """How the memory of places grows."""
+    """The memory at each size."""
     shown = Table(box=SIMPLE_HEAD, pad_edge=False, title="memory by places; ms: p50, p95")
     headings = ("places", "open s", "index s", "nearest ms", "route ms", "re-routed ms")
     for heading in (*headings, "added a second", "bytes a place"):

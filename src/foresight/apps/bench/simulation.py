@@ -1,4 +1,4 @@
-"""Frames of a collecting robot."""
+"""Speed of a collecting robot."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from foresight.bodies.profile import RobotProfile
 
 
 def sim(profile: RobotProfile, rounds: int = 10, frames: int = 30) -> dict[str, float]:
-    """Frames a second of a collecting robot, against rendering alone (in turns, from where it is).
+    """Frames per second of a collecting robot, against rendering alone (alternating).
 
     The robot drives, senses and decides on a second core while its picture is rendered; the
     renderer has one, as for each of several collecting robots: a process is told so at its start.

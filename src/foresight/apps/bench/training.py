@@ -1,4 +1,4 @@
-"""Updates of the world model, as `foresight train` makes them."""
+"""Speed of world model updates, as in `foresight train`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def train(device: str | None = None, updates: int = 20) -> dict[str, float]:
 
 
 def _updates(drives: Drives, team: Team, count: int) -> tuple[int, float, float]:
-    """Frames in `count` updates, the seconds that they take and their operations."""
+    """Frames, seconds and operations of `count` updates."""
     model, optimiser = training._begin(drives, 0, None, team)
     batches = training._batches(drives, 0, _WARM_UP + count, 0, team.share(training.BATCH))
 
@@ -64,7 +64,7 @@ def _updates(drives: Drives, team: Team, count: int) -> tuple[int, float, float]
 
 
 def _circles() -> Episode:
-    """A drive in circles that sees noise."""
+    """A drive in circles with noise as pictures."""
     rng = np.random.default_rng(0)
     linear, angular = _SPEED
     yaw = angular * PERIOD_S * np.arange(_FRAMES)

@@ -1,4 +1,4 @@
-"""What processes take of a machine, by the names of their ROS nodes."""
+"""CPU and memory usage of processes, by the names of their ROS nodes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MB = 1e6
 
 @dataclass
 class _Use:
-    """Of one process: CPU seconds at the beginning and at last, memory in bytes at its highest."""
+    """One process: CPU seconds at the beginning and the end, peak memory in bytes."""
 
     name: str
     before_s: float
@@ -28,13 +28,13 @@ class Meter:
     """CPU time and memory of a process and of all that it starts, from `begin` to last `sample`."""
 
     def __init__(self, root: int, name: str) -> None:
-        """`root`: a process's number; `name` is what it is called in the figures."""
+        """`root`: process id; `name`: its name in the figures."""
         self._root, self._name = psutil.Process(root), name
         self._began_s = self._sampled_s = 0.0
         self._uses: dict[psutil.Process, _Use] = {}
 
     def begin(self) -> None:
-        """What is used from now on counts."""
+        """Start counting."""
         self._uses.clear()
         self._began_s = time.monotonic()
         self.sample()
@@ -42,12 +42,12 @@ class Meter:
             use.before_s = use.cpu_s
 
     def sample(self) -> None:
-        """Look at every process now; one that has ended keeps what it was last seen with."""
+        """Sample every process; one that has ended keeps its last values."""
         for process in [self._root, *self._root.children(recursive=True)]:
             try:
                 self._look(process)
             except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue  # it is just ending
+                continue  # it is ending
         self._sampled_s = time.monotonic()
 
     def _look(self, process: psutil.Process) -> None:
@@ -61,8 +61,8 @@ class Meter:
         use.uss = max(use.uss, memory.uss)
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """By node: cores (CPU seconds in a second) and memory in MB at its highest: resident,
-        with shared pages divided among those who share them (pss), and without them (uss)."""
+        """By node: cores (CPU seconds per second) and peak memory in MB: resident (rss), with
+        shared pages divided among their processes (pss), and without shared pages (uss)."""
         seconds = self._sampled_s - self._began_s
         figures: dict[str, dict[str, float]] = {}
         for use in self._uses.values():
