@@ -1,7 +1,7 @@
-"""A robot at full speed whose every message a test may hold back or alter on its way.
+"""A robot at full speed whose messages a test may drop or alter.
 
-Between the simulated robot and the stack lies a tap; a pilot plays planner; the truth is the
-simulator's. All run in the test's own thread: what a test waits for, it drives.
+Between the simulated robot and the stack sits a tap; a pilot replaces the planner; the truth is the
+simulator's. All run in the test's own thread, and progress while the test waits.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from foresight_interfaces.msg import ActuationStatus, Belief, Plan
 from foresight_node.messages import LATCHED, LATEST, floats, seconds
 
 Change = Callable[[Any], Any]
-"""A message becomes another one, or None: it is lost. It may be altered in place."""
+"""Returns another message, or None to lose it; may alter it in place."""
 
 Info = Mapping[str, int]
-"""What the middleware knows of a message."""
+"""The middleware's information on a message."""
 
 DRIVER = "driver/"
 """Where the simulated robot's drivers are remapped to."""
@@ -45,11 +45,11 @@ TAPPED: dict[str, tuple[type, QoSProfile | int]] = {
 REMAPS = tuple((topic, f"/{DRIVER}{topic.strip('/')}") for topic in TAPPED)
 
 CENTRE_M, RADIUS_M = (4.80, 1.85), 1.0
-"""A ring in the open of home 0; nothing is nearer to it than 0.7 m."""
+"""A circle in the open of home 0; nothing is closer to it than 0.7 m."""
 START = (CENTRE_M[0] + RADIUS_M, CENTRE_M[1], math.pi / 2)
 STEPS, STEP_S = 8, 0.3
 PULL_M = 0.5
-"""Whoever is this far off the ring heads for it by half a right angle."""
+"""At this distance from the circle, the robot heads for it at 45 degrees."""
 ASKS_A_PERSON = ("waiting for reset", "failed")
 PATIENCE_S = 5.0
 AT_REST = 0.01
@@ -59,7 +59,7 @@ FULL = 0.97
 
 
 class Truth(NamedTuple):
-    """What the simulator knows: when it said so (steady clock), its stamp, and the speeds."""
+    """The simulator's ground truth: send time (steady clock), stamp and speeds."""
 
     said_s: float
     stamp_s: float
@@ -72,12 +72,12 @@ class Truth(NamedTuple):
 
 
 def said_s(info: Info) -> float:
-    """When a message was sent, on the steady clock: the test may be late to hear it."""
+    """Send time of a message on the steady clock: the test may receive it late."""
     return time.monotonic() - (time.time_ns() - info["source_timestamp"]) * 1e-9
 
 
-class Way:
-    """A topic, on which messages may be altered."""
+class Tap:
+    """A topic whose messages may be altered."""
 
     def __init__(self, publisher: Any) -> None:
         self.change: Change | None = None
@@ -86,7 +86,7 @@ class Way:
         self._publisher = publisher
 
     def pass_on(self, message: Any) -> None:
-        """Publish what is left of a message."""
+        """Publish the altered message."""
         self.came_s = time.monotonic()
         if self.change is not None:
             message = self.change(message)
@@ -97,14 +97,14 @@ class Way:
 
 
 class Rig:
-    """What a test sees of the robot, and does to it.
+    """A test's access to the robot.
 
     Attributes:
-        ways: by topic, what may be altered: those of `TAPPED`, and "plan".
+        taps: by topic: those of `TAPPED`, and the plan's.
         piloting: whether plans are sent.
-        truth: the last minutes; `commands`: likewise, when they were sent (steady clock), m/s, and
-            the publisher's count of them.
-        reports: what was told, and when (steady clock).
+        truth: of the last minutes; `commands`: likewise: send time (steady clock), m/s, and the
+            publisher's count.
+        reports: texts that were published, and when (steady clock).
     """
 
     def __init__(self, domain: int, limits: Limits) -> None:
@@ -117,10 +117,10 @@ class Rig:
         self.system = ""
         self._pose = START
         peer = self.bench.peer
-        self.ways = {"plan": Way(peer.create_publisher(Plan, "action_plan", LATEST))}
+        self.taps = {"plan": Tap(peer.create_publisher(Plan, "action_plan", LATEST))}
         for topic, (kind, qos) in TAPPED.items():
-            way = self.ways[topic] = Way(peer.create_publisher(kind, topic, qos))
-            peer.create_subscription(kind, f"/{DRIVER}{topic.strip('/')}", way.pass_on, qos)
+            tap = self.taps[topic] = Tap(peer.create_publisher(kind, topic, qos))
+            peer.create_subscription(kind, f"/{DRIVER}{topic.strip('/')}", tap.pass_on, qos)
         self._services = {
             name: peer.create_client(Trigger, f"lifecycle_manager/{name}")
             for name in ("startup", "shutdown")
@@ -136,23 +136,23 @@ class Rig:
     def close(self) -> None:
         self.bench.close()
 
-    # --- what is done to it
+    # --- actions
 
     @contextmanager
     def altered(self, **changes: Change) -> Iterator[None]:
-        """Alter what passes on these topics; clock stands for /clock."""
-        ways = {self.ways["/clock" if t == "clock" else t]: c for t, c in changes.items()}
-        for way, change in ways.items():
-            way.change, way.altered_s = change, math.inf
+        """Alter messages on these topics; clock stands for /clock."""
+        taps = {self.taps["/clock" if t == "clock" else t]: c for t, c in changes.items()}
+        for tap, change in taps.items():
+            tap.change, tap.altered_s = change, math.inf
         try:
             yield
         finally:
-            for way in ways:
-                way.change = None
+            for tap in taps:
+                tap.change = None
 
     @contextmanager
     def without_pilot(self) -> Iterator[None]:
-        """No more plans, as from a planner that is gone."""
+        """Stop the plans, as when the planner is gone."""
         self.piloting = False
         try:
             yield
@@ -160,14 +160,14 @@ class Rig:
             self.piloting = True
 
     def report(self, source: str, text: str, said_s: float | None = None) -> None:
-        """Note what was told, now or at a time of the steady clock."""
+        """Record a report, now or at a time of the steady clock."""
         said_s = time.monotonic() if said_s is None else said_s
         self.reports.append((said_s, f"{source}: {text}"))
 
-    # --- what is waited for
+    # --- waiting
 
     def reach_full_speed(self, timeout_s: float) -> None:
-        """Drive, by the pilot, until the true speed is full; the person who is asked for resets."""
+        """Drive with the pilot up to full true speed; call startup if a reset is needed."""
         called_s = -math.inf
 
         def fast() -> bool:
@@ -183,7 +183,7 @@ class Rig:
             raise AssertionError(f"not at full speed in {timeout_s} s: {self.seen()}") from None
 
     def call(self, service: str) -> None:
-        """Have the manager take the stack up (startup) or down (shutdown)."""
+        """Have the manager bring the stack up (startup) or down (shutdown)."""
         client = self._services[service]
         self.bench.wait_for(client.service_is_ready)
         future = client.call_async(Trigger.Request())
@@ -191,7 +191,7 @@ class Rig:
         assert future.result().success
 
     def rest_after(self, since_s: float, timeout_s: float) -> Truth:
-        """The first word after a time that the robot is at rest, where it stays."""
+        """The first report after a time that the robot is at rest and stays so."""
         found: list[Truth] = []
 
         def rested() -> bool:
@@ -202,7 +202,7 @@ class Rig:
         return found[0]
 
     def told_after(self, since_s: float, *texts: str) -> tuple[float, str] | None:
-        """When something with one of these texts was told first after a time, and its words."""
+        """Time and text of the first report after a time that has one of these texts."""
         return next(
             (
                 (s, words)
@@ -213,25 +213,25 @@ class Rig:
         )
 
     def seen(self) -> str:
-        """How long ago each topic was heard and passed on, and what was told last, for failures."""
+        """For failures: age of each topic's last message, and the last reports."""
         now_s = time.monotonic()
-        ways = ", ".join(
-            f"{topic} {now_s - way.came_s:.1f}/{now_s - way.sent_s:.1f}"
-            for topic, way in self.ways.items()
+        taps = ", ".join(
+            f"{topic} {now_s - tap.came_s:.1f}/{now_s - tap.sent_s:.1f}"
+            for topic, tap in self.taps.items()
         )
         told = [f"{now_s - s:.1f} s ago {words}" for s, words in self.reports[-5:]]
-        return f"{self.system}; came/sent s ago: {ways}; told: {told}"
+        return f"{self.system}; came/sent s ago: {taps}; told: {told}"
 
     @property
     def stamp_s(self) -> float:
-        """The simulator's time when it was last heard, s."""
+        """The simulator's time in its last message, s."""
         return self.truth[-1].stamp_s
 
     def _is_fast(self) -> bool:
         fast = FULL * self.limits.linear_max_mps
         return len(self.truth) > 3 and all(t.linear > fast for t in self.truth[-3:])
 
-    # --- what is heard
+    # --- subscriptions
 
     def _on_truth(self, message: Odometry, info: Info) -> None:
         twist, at, q = (
@@ -270,7 +270,7 @@ class Rig:
     # --- the pilot
 
     def _on_belief(self, belief: Belief) -> None:
-        """One plan for each picture, which it rests on: round the ring at full speed."""
+        """One plan for each picture: around the circle at full speed."""
         if not self.piloting:
             return
         linear, angular = self._round_the_ring()
@@ -278,7 +278,7 @@ class Rig:
         plan = Plan(action_duration_s=STEP_S, observation_stamp=stamp)
         plan.header.stamp, plan.header.frame_id = stamp, "base_link"
         plan.linear, plan.angular = floats([linear] * STEPS), floats([angular] * STEPS)
-        self.ways["plan"].pass_on(plan)
+        self.taps["plan"].pass_on(plan)
 
     def _round_the_ring(self) -> tuple[float, float]:
         x, y, yaw = self._pose

@@ -1,4 +1,4 @@
-"""Whatever fails while the robot drives at full speed: it rests in time, says why, and goes on.
+"""Faults while the robot drives at full speed: it rests in time, reports why, and drives again.
 
 One graph of processes, as the launch files start it, meets every fault of a table. What is measured
 goes to results/faults.json; FORESIGHT_FAULTS=20 repeats each fault 20 times, in rounds, and allows
@@ -43,32 +43,32 @@ ROOT = Path(__file__).parents[2]
 REPETITIONS = int(os.environ.get("FORESIGHT_FAULTS", "1"))
 MEASURING = "FORESIGHT_FAULTS" in os.environ
 SLACK_S = 0.0 if MEASURING else 1.0
-"""What a busy machine may add where nothing is measured."""
+"""Extra time for a busy machine when nothing is measured."""
 
 pytestmark = pytest.mark.timeout(240)
 
 PROFILE = RobotProfile.load(ROOT / "config" / "robots" / "homebot.yaml")
 BRAKING_S = PROFILE.limits.linear_max_mps / PROFILE.limits.linear_decel_mps2
 STOP_S = 0.2 + BRAKING_S
-"""From the moment at which a fault is noticed to rest."""
+"""From the detection of a fault to rest."""
 PLAN_S = BELIEF_S = 1.0
 ODOMETRY_S = SCAN_S = PICTURE_S = 0.5
 """Limits of age, see docs/safety.md and perception's image_max_age_s."""
 ODOMETRY_PERIOD_S, SCAN_PERIOD_S, PLAN_PERIOD_S = 0.05, 0.1, 0.1
 GOAL_S = 0.2
-"""From a client to planning, which looks at a goal's picture before it refuses it."""
+"""From a client to planning, which checks a goal's picture before it refuses it."""
 LOST_S = 0.3
-"""The manager notices a lost process within this."""
+"""The manager detects a lost process within this."""
 RESTART_S = 5.0
-"""From the manager's death until another one has taken over: 1 s, and what a start takes."""
+"""From the manager's death until another one has taken over: 1 s plus its start."""
 BRING_UP_S = 60.0
 TOLD_S = 30.0
 """Longest wait for the reason: some come only when a process is back."""
 JERK_MPS = PROFILE.limits.linear_accel_mps2 * 0.1
-"""What a step may add that comes late."""
+"""What a late step may add."""
 ROUNDING_MPS = 1e-6
 WATCH_S = 2.0
-"""A fault at which the robot drives on is watched for so long."""
+"""How long a fault is watched during which the robot drives on."""
 
 INJECTION, BAD_MESSAGE, LAST_PLAN = "the fault", "the first bad message", "the last plan"
 CLOCK = (
@@ -79,7 +79,7 @@ CLOCK = (
     "no fresh scan",
     "no fresh plan",
 )
-"""What is noticed first after a jump goes by the order in which messages come."""
+"""What is detected first after a jump depends on the order of messages."""
 BY_ITSELF, WHEN_HEALED = "by itself", "when it has passed"
 RESPAWNED, AFTER_RESET = "when it is started again", "after a reset by a person"
 
@@ -88,15 +88,15 @@ Inject = Callable[[Rig], AbstractContextManager[object]]
 
 @dataclass(frozen=True)
 class Fault:
-    """What fails, and what is promised.
+    """A fault, and what is promised.
 
     Attributes:
         inject: makes it fail; the end of the context heals it.
-        told: words of what is published, or any of several: status, system_state, diagnostics or
-            a goal's result.
+        told: text that is published, or one of several: in actuation_status, system_state,
+            diagnostics or a goal's result.
         notice_s: the robot brakes within this time after `since`; None: it drives on.
-        returns: how it comes that the robot drives again.
-        simulated: counted in the simulator's time, for its driver does.
+        returns: what makes the robot drive again.
+        simulated: timed on the simulator's clock, as its driver is.
     """
 
     name: str
@@ -109,7 +109,7 @@ class Fault:
 
     @property
     def bound_s(self) -> float | None:
-        """At rest this long after `since` at the latest."""
+        """At rest within this time after `since`."""
         return None if self.notice_s is None else self.notice_s + STOP_S
 
 
@@ -117,11 +117,11 @@ class Fault:
 
 
 def lost(_message: Any) -> None:
-    """Nothing arrives."""
+    """All messages are lost."""
 
 
 def held(field: str = "") -> Change:
-    """The first message, or this field of it, for ever."""
+    """Repeat the first message, or this field of it, for ever."""
     first: list[Any] = []
 
     def hold(message: Any) -> Any:
@@ -155,7 +155,7 @@ def scaled(columns: int, rows: int) -> Change:
 
 
 def put(path: str, value: Any) -> Change:
-    """A field, by its path, gets a value."""
+    """Set a field, by its path, to a value."""
     *owners, name = path.split(".")
 
     def change(message: Any) -> Any:
@@ -169,7 +169,7 @@ def put(path: str, value: Any) -> Change:
 
 
 def later(seconds_: float, *paths: str) -> Change:
-    """The stamps at these paths jump, forward where positive."""
+    """Shift the stamps at these paths; positive is forward."""
 
     def change(message: Any) -> Any:
         for path in paths:
@@ -184,7 +184,7 @@ def later(seconds_: float, *paths: str) -> Change:
 
 
 def moved(metres: float) -> Change:
-    """The pose that odometry tells jumps."""
+    """Shift the pose of odometry."""
 
     def change(odometry: Any) -> Any:
         odometry.pose.pose.position.x += metres
@@ -194,20 +194,20 @@ def moved(metres: float) -> Change:
 
 
 def thinned(share: float) -> Change:
-    """This share of the messages is lost."""
+    """Lose this share of the messages."""
     dice = random.Random(0)
     return lambda message: None if dice.random() < share else message
 
 
 def every_time(seconds_: float) -> dict[str, Change]:
-    """All that has a stamp jumps, as when the system's clock is set."""
+    """Shift all stamps, as when the system clock is set."""
     stamped = {topic: later(seconds_, "header.stamp") for topic in TAPPED}
     del stamped["/clock"], stamped["bumper"]
     return stamped | {"clock": later(seconds_, "clock")}
 
 
 def messages(make: Callable[[], dict[str, Change]]) -> Inject:
-    """Alter messages, with changes made anew each time."""
+    """Alter messages, with fresh changes each time."""
     return lambda rig: rig.altered(**make())
 
 
@@ -215,7 +215,7 @@ def messages(make: Callable[[], dict[str, Change]]) -> Inject:
 
 
 def goal(kind: Any, action: str, /, **request: Any) -> Inject:
-    """The pilot's goal is replaced by one that planning cannot pursue."""
+    """Replace the pilot's goal by one that planning cannot pursue."""
 
     @contextmanager
     def inject(rig: Rig) -> Iterator[None]:
@@ -251,7 +251,7 @@ started: set[int] = set()
 
 
 def is_running(pid: int) -> bool:
-    """A process that has ended may still wait for its parent to take note."""
+    """Whether a process runs; an ended one may still be a zombie."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except OSError:
@@ -284,7 +284,7 @@ def frozen(name: str) -> Inject:
 
 
 def silently(inject: Inject) -> Inject:
-    """As `inject`, and its plans end: the pilot plays the planner that is gone."""
+    """As `inject`, and stop the plans: the pilot plays the planner that is gone."""
 
     @contextmanager
     def both(rig: Rig) -> Iterator[None]:
@@ -299,7 +299,7 @@ def silently(inject: Inject) -> Inject:
 
 @contextmanager
 def full_disk(rig: Rig) -> Iterator[None]:
-    """The memory's process may write no more; something new is to be remembered."""
+    """The memory process can write no more, while something new is remembered."""
     pid = processes["memory"]
     client = rig.bench.peer.create_client(Remember, "remember")
     rig.bench.wait_for(client.service_is_ready)
@@ -313,7 +313,7 @@ def full_disk(rig: Rig) -> Iterator[None]:
 
 
 def replaced(rewrite: Callable[[Path], None], then: Inject | None = None) -> Inject:
-    """The bundle's files change under the running nodes."""
+    """Change the bundle's files under the running nodes."""
 
     @contextmanager
     def inject(rig: Rig) -> Iterator[None]:
@@ -344,7 +344,7 @@ def damage(folder: Path) -> None:
 
 
 def rename(folder: Path) -> None:
-    """A bundle as good as the one before, but another one."""
+    """Put a valid but different bundle there."""
     manifest = folder / "manifest.yaml"
     manifest.write_text(manifest.read_text().replace("name: ", "name: other-", 1))
 
@@ -586,12 +586,12 @@ FAULTS = (
 # ---- the graph ----
 
 bundles: list[Path] = []
-"""The folder that the graph runs on: a copy, which a fault may damage."""
+"""The bundle of the running graph: a copy, which a fault may damage."""
 
 
 @pytest.fixture(scope="module")
 def nothing_left(module_domain: int) -> Iterator[None]:
-    """When the launch has ended, so has every process that it ever started."""
+    """After the launch has ended, so has every process that it started."""
     processes.clear()
     started.clear()
     yield
@@ -639,7 +639,7 @@ def rig(module_domain: int) -> Iterator[Rig]:
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, dict[str, Any]]:
-    """What is measured, by the name of the fault."""
+    """Measurements, by the name of the fault."""
     return {
         fault.name: {
             "name": fault.name,
@@ -669,7 +669,7 @@ CASES = [
     for number in range(REPETITIONS)
     for fault in FAULTS
 ]
-"""In rounds: a process that dies too often in a minute is not started again for longer."""
+"""In rounds, because a process that dies often within a minute is respawned later."""
 
 
 @pytest.mark.launch(fixture=graph)
@@ -728,14 +728,14 @@ def _drives_on(rig: Rig, fault: Fault) -> dict[str, Any]:
 
 def _since(rig: Rig, fault: Fault) -> float:
     if fault.since == LAST_PLAN:
-        return rig.ways["plan"].sent_s
+        return rig.taps["plan"].sent_s
     if fault.since == BAD_MESSAGE:
-        return min(way.altered_s for way in rig.ways.values() if way.change is not None)
+        return min(tap.altered_s for tap in rig.taps.values() if tap.change is not None)
     return -math.inf
 
 
 def _told(rig: Rig, fault: Fault, began_s: float) -> tuple[float, str]:
-    """When the reason was published, and its words."""
+    """Time and text of the published reason."""
     texts = (fault.told,) if isinstance(fault.told, str) else fault.told
     if not any(texts):
         return math.nan, ""
@@ -751,7 +751,7 @@ def _told(rig: Rig, fault: Fault, began_s: float) -> tuple[float, str]:
 
 def _sets_off_gently(rig: Rig, rested_s: float) -> None:
     """From rest no command is faster than the one sent before it by more than a late step may use;
-    one that was sent and not heard may have used as much."""
+    one that was sent but not received may have used as much."""
     before, last = 0.0, 0
     for said_s, speed, number in rig.commands:
         steps = number - last if number > last else number  # a new process counts from 1

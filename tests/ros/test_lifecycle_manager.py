@@ -1,4 +1,4 @@
-"""The lifecycle manager: the order of things, what a refusal does, and what a death does."""
+"""The lifecycle manager: order of transitions, refusals, and lost nodes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ACTIVE = State.PRIMARY_STATE_ACTIVE
 
 
 class Crew:
-    """Idle nodes and their manager in one process; `log` holds what was done in which order."""
+    """Idle nodes and their manager in one process; `log` records the transitions in order."""
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
@@ -102,14 +102,14 @@ def each(verb: str, *names: str) -> list[str]:
     return [f"{verb} {name}" for name in names]
 
 
-def test_all_are_configured_then_activated_in_order(crew: Crew) -> None:
+def test_configures_all_nodes_then_activates_them_in_order(crew: Crew) -> None:
     crew.manage()
     crew.wait_for("active")
     assert crew.log == each("configure", *NAMES) + each("activate", *NAMES)
     assert crew.lifecycle_states() == [ACTIVE] * 3
 
 
-def test_without_autostart_it_waits_for_the_service(crew: Crew) -> None:
+def test_without_autostart_waits_for_the_service(crew: Crew) -> None:
     crew.manage(autostart=False)
     crew.wait_for("down")
     crew.bench.spin(0.5)
@@ -118,7 +118,7 @@ def test_without_autostart_it_waits_for_the_service(crew: Crew) -> None:
     crew.wait_for("active")
 
 
-def test_shutdown_goes_backwards_and_can_be_undone(crew: Crew) -> None:
+def test_shutdown_runs_backwards_and_startup_works_again(crew: Crew) -> None:
     crew.manage()
     crew.wait_for("active")
     crew.log.clear()
@@ -138,7 +138,7 @@ def test_shutdown_goes_backwards_and_can_be_undone(crew: Crew) -> None:
         ("activate second", [INACTIVE, INACTIVE, INACTIVE]),
     ],
 )
-def test_a_refusal_ends_the_bring_up_at_once(
+def test_a_refused_transition_ends_the_bring_up(
     crew: Crew, capfd: pytest.CaptureFixture[str], refusal: str, left: list[int]
 ) -> None:
     crew.refuses.add(refusal)
@@ -153,14 +153,14 @@ def test_a_refusal_ends_the_bring_up_at_once(
     crew.wait_for("active")
 
 
-def test_a_node_that_never_comes_is_named(crew: Crew, capfd: pytest.CaptureFixture[str]) -> None:
+def test_names_a_node_that_never_appears(crew: Crew, capfd: pytest.CaptureFixture[str]) -> None:
     crew.manage(node_names=["first", "absent"], startup_timeout_s=1.5)
     crew.wait_for("failed")
     assert "/absent is not seen after 1.5 s" in capfd.readouterr().err
     assert "activate first" not in crew.log
 
 
-def test_a_silent_node_stops_the_others_backwards(
+def test_a_silent_node_stops_the_others_in_reverse_order(
     crew: Crew, capfd: pytest.CaptureFixture[str]
 ) -> None:
     crew.manage()
@@ -175,7 +175,7 @@ def test_a_silent_node_stops_the_others_backwards(
     assert crew.states[-1].data == "failed"
 
 
-def test_all_start_again_when_a_lost_node_is_back(crew: Crew) -> None:
+def test_starts_all_again_when_a_lost_node_is_back(crew: Crew) -> None:
     crew.manage(respawn=True)
     crew.wait_for("active")
     crew.bench.executor.remove_node(crew.nodes["second"])
@@ -186,7 +186,7 @@ def test_all_start_again_when_a_lost_node_is_back(crew: Crew) -> None:
     assert crew.log == ["deactivate second"] + each("activate", *NAMES)
 
 
-def test_after_the_loss_of_the_driving_node_a_person_must_call(
+def test_needs_a_person_after_the_loss_of_the_driving_node(
     crew: Crew, capfd: pytest.CaptureFixture[str]
 ) -> None:
     crew.manage(respawn=True)
@@ -206,7 +206,7 @@ def test_after_the_loss_of_the_driving_node_a_person_must_call(
     crew.wait_for("active")
 
 
-def test_the_driving_node_lost_while_another_is_awaited_needs_a_person_too(crew: Crew) -> None:
+def test_needs_a_person_if_the_driving_node_is_lost_while_waiting(crew: Crew) -> None:
     crew.manage(respawn=True)
     crew.wait_for("active")
     crew.bench.executor.remove_node(crew.nodes["first"])
@@ -218,7 +218,7 @@ def test_the_driving_node_lost_while_another_is_awaited_needs_a_person_too(crew:
     assert ACTIVE not in crew.lifecycle_states()[1:]
 
 
-def test_a_node_that_falls_during_the_bring_up_is_lost(
+def test_a_node_that_falls_back_during_bring_up_is_lost(
     crew: Crew, capfd: pytest.CaptureFixture[str]
 ) -> None:
     crew.manage(node_names=[*NAMES, "absent"])
@@ -232,7 +232,7 @@ def test_a_node_that_falls_during_the_bring_up_is_lost(
 
 
 @pytest.mark.parametrize("left", [INACTIVE, ACTIVE])
-def test_a_manager_that_finds_nodes_up_by_itself_stops_them_and_asks_for_a_person(
+def test_a_manager_that_finds_active_nodes_stops_them_and_needs_a_person(
     crew: Crew, capfd: pytest.CaptureFixture[str], left: int
 ) -> None:
     for node in crew.nodes.values():
@@ -247,7 +247,7 @@ def test_a_manager_that_finds_nodes_up_by_itself_stops_them_and_asks_for_a_perso
     crew.wait_for("active")
 
 
-def test_a_manager_that_was_started_again_waits_for_a_person(crew: Crew) -> None:
+def test_a_respawned_manager_waits_for_a_person(crew: Crew) -> None:
     crew.manage(respawn=True, respawned=True)
     crew.wait_for("waiting for reset")
     crew.bench.spin(0.5)
@@ -256,7 +256,7 @@ def test_a_manager_that_was_started_again_waits_for_a_person(crew: Crew) -> None
     crew.wait_for("active")
 
 
-def test_a_node_that_leaves_the_active_state_stops_the_others(
+def test_a_node_that_leaves_active_stops_the_others(
     crew: Crew, capfd: pytest.CaptureFixture[str]
 ) -> None:
     crew.manage()
@@ -268,7 +268,7 @@ def test_a_node_that_leaves_the_active_state_stops_the_others(
     assert "lost /first: it has become inactive" in capfd.readouterr().err
 
 
-def test_one_message_tells_how_the_stack_and_each_node_is(crew: Crew) -> None:
+def test_system_health_reports_the_stack_and_each_node(crew: Crew) -> None:
     health: list[DiagnosticArray] = crew.bench.collect(DiagnosticArray, "system_health", LATCHED)
 
     def told(*expected: tuple[bytes, str]) -> bool:
@@ -295,7 +295,7 @@ def test_one_message_tells_how_the_stack_and_each_node_is(crew: Crew) -> None:
 
 
 @pytest.mark.parametrize("names", [[], ["first", "first"], [""], "first", [1, 2]])
-def test_a_useless_list_of_nodes_is_refused(bench: Bench, names: Any) -> None:
+def test_refuses_an_empty_or_duplicate_list_of_nodes(bench: Bench, names: Any) -> None:
     value = Parameter("node_names", value=names)
     with pytest.raises(ValueError, match="parameter 'node_names' has the value"):
         LifecycleManager(context=bench.context, parameter_overrides=[value])
@@ -341,7 +341,7 @@ def noted(name: str, action: ExecuteProcess) -> OnProcessStart:
 
 
 @pytest.mark.launch(fixture=managed)
-def test_a_killed_process_comes_back_and_a_signal_ends_all(bench: Bench) -> None:
+def test_a_killed_process_is_respawned_and_a_signal_ends_all(bench: Bench) -> None:
     states: list[String] = bench.collect(String, "system_state", LATCHED)
     beats: list[Heartbeat] = bench.collect(Heartbeat, "heartbeat")
 

@@ -1,4 +1,4 @@
-"""The memory node: where the robot is, names, routes, guidance, and what outlives the node."""
+"""The memory node: localisation, names, routes, guidance, and persistence."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from foresight_node.messages import LATCHED, LATEST, floats, picture_message
 pytestmark = pytest.mark.timeout(60)
 
 GREYS = (0.05, 0.2, 0.35, 0.5, 0.65)
-"""Places in a row, some 3.5 s apart by the distance of `passthrough`; one is not the next."""
+"""Places in a row, about 3.5 s apart by the distance of `passthrough`, and distinct."""
 FAST_HZ = 60.0
 SERVICES = (Remember, Recall, Forget, Route, Guide)
 
 
 class Robot:
-    """What the rest of the graph sends to the node, and asks of it."""
+    """The rest of the graph: publishes to the node and calls its services."""
 
     def __init__(self, bench: Bench, digest: str) -> None:
         self.bench, self.digest = bench, digest
@@ -58,7 +58,7 @@ class Robot:
         self.metres = 0.0
 
     def send(self, grey: float, view: bool = True) -> Time:
-        """Odometry, the picture and what it was encoded to; returns their stamp."""
+        """Publish odometry, picture and observation; returns their stamp."""
         stamp = self.bench.now()
         odometry = Odometry()
         odometry.header.stamp, odometry.header.frame_id = stamp, "odom"
@@ -74,7 +74,7 @@ class Robot:
         return stamp
 
     def look(self, grey: float) -> Place:
-        """See this, and wait for the place."""
+        """Publish this view and wait for the place."""
         seen = []
 
         def told() -> bool:
@@ -89,7 +89,7 @@ class Robot:
         return self.places[-1]
 
     def drive(self, *greys: float) -> list[int]:
-        """Past these places; their numbers."""
+        """Drive past these places; returns their numbers."""
         passed = []
         for grey in greys:
             self.metres += 0.5
@@ -109,7 +109,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def start(bench: Bench, passthrough: Path, file: Path) -> Callable[..., Any]:
-    """Brings the node up."""
+    """Starts the node."""
 
     def start(**parameters: Any) -> Any:
         values = {"bundle": str(passthrough), "file": str(file), "rate_hz": FAST_HZ} | parameters
@@ -144,10 +144,10 @@ def again(node: Any) -> None:
         assert step() == TransitionCallbackReturn.SUCCESS
 
 
-# --- where it is
+# --- localisation
 
 
-def test_each_observation_tells_a_place(robot: Robot) -> None:
+def test_publishes_a_place_for_each_observation(robot: Robot) -> None:
     first = robot.look(0.2)
     assert (first.header.frame_id, first.name, first.confidence) == ("odom", "", 1.0)
     robot.metres = 0.5
@@ -158,14 +158,14 @@ def test_each_observation_tells_a_place(robot: Robot) -> None:
     assert back.node == first.node and 0.6 < back.confidence <= 1.0
 
 
-def test_a_late_listener_gets_the_last_place(robot: Robot) -> None:
+def test_a_late_subscriber_gets_the_last_place(robot: Robot) -> None:
     known = robot.look(0.2)
     late = robot.bench.collect(Place, "current_place", LATCHED)
     robot.bench.wait_for(lambda: late)
     assert late[0].node == known.node
 
 
-def test_it_learns_only_while_it_shall(robot: Robot, memory: Any) -> None:
+def test_learns_only_while_learn_is_true(robot: Robot, memory: Any) -> None:
     known = robot.look(0.2)
     memory.set_parameters([_parameter("learn", False)])
     robot.metres = 0.5
@@ -180,7 +180,7 @@ def _parameter(name: str, value: Any) -> Any:
     return Parameter(name, value=value)
 
 
-def test_no_more_observations_are_taken_in_than_asked_for(robot: Robot, memory: Any) -> None:
+def test_limits_the_rate_of_observations(robot: Robot, memory: Any) -> None:
     robot.look(0.2)
     memory.set_parameters([_parameter("rate_hz", 0.5)])
     count = len(robot.places)
@@ -190,7 +190,7 @@ def test_no_more_observations_are_taken_in_than_asked_for(robot: Robot, memory: 
     assert len(robot.places) == count
 
 
-def test_without_its_view_an_observation_still_tells_where_it_is(robot: Robot, memory: Any) -> None:
+def test_localises_an_observation_without_its_picture(robot: Robot, memory: Any) -> None:
     known = robot.look(0.2)
     count = len(robot.places)
 
@@ -204,7 +204,7 @@ def test_without_its_view_an_observation_still_tells_where_it_is(robot: Robot, m
     assert "observations without view" in values(memory)
 
 
-def test_another_bundle_is_refused(robot: Robot, memory: Any) -> None:
+def test_refuses_another_bundle(robot: Robot, memory: Any) -> None:
     robot.digest = "0" * 64
 
     def refused() -> bool:
@@ -216,7 +216,7 @@ def test_another_bundle_is_refused(robot: Robot, memory: Any) -> None:
     assert not robot.places
 
 
-def test_odometry_that_began_anew_begins_a_session(robot: Robot, memory: Any) -> None:
+def test_reset_odometry_begins_a_session(robot: Robot, memory: Any) -> None:
     known = robot.look(0.2)
     before = memory._memory.places.session
     robot.metres = 500.0
@@ -224,7 +224,7 @@ def test_odometry_that_began_anew_begins_a_session(robot: Robot, memory: Any) ->
     assert memory._memory.places.session == before + 1
 
 
-def test_diagnostics_say_what_is_remembered(robot: Robot, memory: Any, file: Path) -> None:
+def test_diagnostics_report_the_size_of_the_memory(robot: Robot, memory: Any, file: Path) -> None:
     robot.drive(*GREYS[:3])
     told = values(memory)
     assert (told["places"], told["edges"], told["file"]) == ("3", "4", str(file))
@@ -257,7 +257,7 @@ def test_a_name_outlives_the_node(robot: Robot, memory: Any) -> None:
     assert robot.ask(Recall, name="kitchen").place.confidence > 0.6
 
 
-def test_a_name_gets_a_place_with_the_present_picture(robot: Robot) -> None:
+def test_a_named_place_has_the_present_picture(robot: Robot) -> None:
     near = robot.look(0.2)
     assert robot.ask(Remember, name="a").node == near.node  # it still stands there
     robot.metres = 0.2
@@ -281,13 +281,13 @@ def test_a_forgotten_name_is_gone(robot: Robot) -> None:
     ("name", "says"),
     [("", "name is empty"), ("x" * 65, "65 characters"), ("a\tb", "control characters")],
 )
-def test_a_bad_name_gets_a_sentence(robot: Robot, name: str, says: str) -> None:
+def test_refuses_a_bad_name_in_one_sentence(robot: Robot, name: str, says: str) -> None:
     robot.look(0.2)
     answer = robot.ask(Remember, name=name)
     assert not answer.success and says in answer.message and "\n" not in answer.message
 
 
-def test_what_needs_an_observation_says_so(robot: Robot, memory: Any) -> None:
+def test_remember_needs_a_fresh_observation(robot: Robot, memory: Any) -> None:
     assert "nothing was observed yet" in robot.ask(Remember, name="kitchen").message
     robot.look(0.2)
     memory.set_parameters([_parameter("observation_max_age_s", 0.1)])
@@ -297,10 +297,10 @@ def test_what_needs_an_observation_says_so(robot: Robot, memory: Any) -> None:
     assert "not active" in robot.ask(Remember, name="kitchen").message
 
 
-# --- ways
+# --- routes and guidance
 
 
-def test_a_route_leads_over_the_places_that_were_passed(robot: Robot) -> None:
+def test_a_route_follows_the_places_that_were_passed(robot: Robot) -> None:
     robot.look(GREYS[0])
     start = robot.ask(Remember, name="start").node
     passed = robot.drive(*GREYS[1:])
@@ -310,7 +310,7 @@ def test_a_route_leads_over_the_places_that_were_passed(robot: Robot) -> None:
     assert 4.0 < answer.expected_s < 30.0
 
 
-def test_no_route_gets_a_sentence(robot: Robot, memory: Any) -> None:
+def test_reports_a_missing_route_in_one_sentence(robot: Robot, memory: Any) -> None:
     robot.look(0.05)
     robot.ask(Remember, name="start")
     assert "not known where the robot is" in _route_after_restart(robot, memory)
@@ -326,7 +326,7 @@ def _route_after_restart(robot: Robot, memory: Any) -> str:
     return str(robot.ask(Route, name="start").message)
 
 
-def test_guidance_aims_from_place_to_place(robot: Robot, digest: str) -> None:
+def test_guides_from_place_to_place(robot: Robot, digest: str) -> None:
     robot.look(GREYS[0])
     start = robot.ask(Remember, name="start").node
     passed = robot.drive(*GREYS[1:])
@@ -348,14 +348,14 @@ def test_guidance_aims_from_place_to_place(robot: Robot, digest: str) -> None:
 
 
 def _aim(robot: Robot, grey: float) -> Subgoal:
-    """The one that belongs to what is seen now."""
+    """The one that belongs to the present view."""
     robot.aims.clear()
     stamp = robot.look(grey).header.stamp
     robot.bench.wait_for(lambda: any(aim.header.stamp == stamp for aim in robot.aims))
     return robot.aims[-1]
 
 
-def test_guidance_to_a_picture(robot: Robot, digest: str) -> None:
+def test_guides_to_a_picture(robot: Robot, digest: str) -> None:
     robot.drive(*GREYS)
     goal = UUID(uuid=np.arange(16, dtype=np.uint8))
     latent = floats([GREYS[0]] * 3)
@@ -372,11 +372,11 @@ def test_guidance_to_a_picture(robot: Robot, digest: str) -> None:
         ({"name": "attic"}, "no place is called 'attic'"),
         ({"name": "attic", "latent": [0.0] * 3}, "either a name or a latent"),
         ({"latent": [0.0] * 3, "bundle_digest": "0" * 64}, "same bundle"),
-        ({"latent": [0.0] * 4, "bundle_digest": None}, "holds 4 numbers; give 3"),
+        ({"latent": [0.0] * 4, "bundle_digest": None}, "has 4 numbers; give 3"),
         ({"latent": [0.0, 0.0, float("nan")], "bundle_digest": None}, "all finite"),
     ],
 )
-def test_a_bad_request_for_guidance_gets_a_sentence(
+def test_refuses_a_bad_guide_request_in_one_sentence(
     robot: Robot, digest: str, request_: dict[str, Any], says: str
 ) -> None:
     robot.look(0.2)
@@ -401,7 +401,7 @@ def names(file: Path) -> dict[str, int]:
 
 
 class Process:
-    """The node in a process of its own, active."""
+    """The active node in its own process."""
 
     def __init__(self, bench: Bench, passthrough: Path, file: Path) -> None:
         program = "import sys; from foresight_memory.node import main; sys.exit(main())"
@@ -443,7 +443,7 @@ def test_a_name_outlives_a_killed_node(
     assert memory._memory.places.names == {"kitchen": node}
 
 
-def test_a_node_that_is_told_to_end_writes_all(
+def test_a_terminated_node_writes_everything(
     bench: Bench, process: Process, file: Path, digest: str
 ) -> None:
     robot = Robot(bench, digest)
@@ -453,7 +453,7 @@ def test_a_node_that_is_told_to_end_writes_all(
     assert names(file) == {"kitchen": node}
 
 
-def test_all_is_on_disk_when_it_is_deactivated(robot: Robot, memory: Any, file: Path) -> None:
+def test_deactivation_writes_everything(robot: Robot, memory: Any, file: Path) -> None:
     robot.look(0.2)
     node = robot.ask(Remember, name="kitchen").node
     memory.trigger_deactivate()
@@ -466,7 +466,7 @@ def damaged(file: Path) -> Path:
     return file
 
 
-def test_a_damaged_file_is_refused(
+def test_refuses_a_damaged_file(
     bench: Bench, passthrough: Path, damaged: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = damaged.read_bytes()
@@ -477,15 +477,13 @@ def test_a_damaged_file_is_refused(
     assert damaged.read_bytes() == before
 
 
-def test_a_damaged_file_is_moved_aside_if_so_wished(
-    start: Callable[..., Any], damaged: Path
-) -> None:
+def test_moves_a_damaged_file_aside_on_request(start: Callable[..., Any], damaged: Path) -> None:
     node = start(fresh_if_damaged=True)
     assert len(node._memory.places) == 0
     assert len(list(damaged.parent.glob("places.db.damaged-*"))) == 1
 
 
-def test_a_file_in_use_is_refused(
+def test_refuses_a_file_in_use(
     bench: Bench, memory: Any, passthrough: Path, file: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     second = bench.start(MemoryNode, bundle=str(passthrough), file=str(file))
@@ -493,7 +491,7 @@ def test_a_file_in_use_is_refused(
     assert "another process has it open" in capfd.readouterr().err
 
 
-def test_a_disk_that_takes_nothing_is_told_and_stops_nobody(
+def test_a_full_disk_is_reported_and_stops_nothing(
     robot: Robot, memory: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(self: PlacesFile, batch: Any) -> None:
@@ -509,7 +507,7 @@ def test_a_disk_that_takes_nothing_is_told_and_stops_nobody(
     robot.bench.wait_for(lambda: values(memory)["write error"] == "none")
 
 
-def test_places_of_another_encoder_are_encoded_anew(
+def test_re_embeds_places_of_another_encoder(
     bench: Bench, file: Path, digest: str, start: Callable[..., Any]
 ) -> None:
     with Places.open(file, "another", 5) as places:
@@ -525,7 +523,7 @@ def test_places_of_another_encoder_are_encoded_anew(
     assert (here.node, here.name) == (place, "kitchen")
 
 
-def test_the_default_file_is_by_user_and_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_file_depends_on_user_and_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", "/state")
     assert default_file("/") == Path("/state/foresight/places.db")
     assert default_file("/fleet/robot1") == Path("/state/foresight/fleet/robot1/places.db")

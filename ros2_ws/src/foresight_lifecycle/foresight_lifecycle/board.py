@@ -1,4 +1,4 @@
-"""How the whole stack is, in one message: what a person looks at first."""
+"""The health of the whole stack in one message: the first thing to look at."""
 
 from __future__ import annotations
 
@@ -12,32 +12,32 @@ from foresight_node import ERROR, OK
 from foresight_node.messages import LATCHED
 
 FRESH_S = 3.0
-"""Diagnostics come once a second."""
+"""Diagnostics are published once a second."""
 STALE = DiagnosticStatus.STALE
 
 
 class Board:
-    """Hears `diagnostics` and sends `system_health` whenever it has changed."""
+    """Collects `diagnostics` and publishes `system_health` whenever it has changed."""
 
     def __init__(self, node: Node, names: list[str]) -> None:
         """
         Args:
-            node: lends publisher and subscription.
-            names: of the nodes that are told of, fully qualified.
+            node: has the publisher and the subscription.
+            names: of the nodes to report, fully qualified.
         """
         self._node = node
         self._publisher = node.create_publisher(DiagnosticArray, "system_health", LATCHED)
         self._heard = dict.fromkeys(names, (DiagnosticStatus(), float("-inf")))
-        self._told: list[DiagnosticStatus] = []
+        self._published: list[DiagnosticStatus] = []
         node.create_subscription(DiagnosticArray, "diagnostics", self._on_diagnostics, 50)
 
-    def tell(self, state: str, level: bytes, reason: str, silent: Mapping[str, str]) -> None:
+    def publish(self, state: str, level: bytes, reason: str, silent: Mapping[str, str]) -> None:
         """
         Args:
             state: of the stack, a word.
-            level: of the stack by itself; it is no better than the worst node.
-            reason: why it is in this state, a sentence; empty where that needs none.
-            silent: nodes that cannot tell of themselves, and why.
+            level: of the stack itself; the published one is no better than the worst node's.
+            reason: why it is in this state, a sentence; may be empty.
+            silent: nodes that cannot report, and why.
         """
         nodes = [self._status_of(name, silent.get(name, "")) for name in self._heard]
         worst = max(nodes, key=lambda status: _rank(status.level))
@@ -50,9 +50,9 @@ class Board:
             values=[KeyValue(key="state", value=state)],
         )
         statuses = [system, *nodes]
-        if statuses == self._told:
+        if statuses == self._published:
             return
-        self._told = statuses
+        self._published = statuses
         message = DiagnosticArray(status=statuses)
         message.header.stamp = self._node.get_clock().now().to_msg()
         self._publisher.publish(message)
@@ -62,7 +62,7 @@ class Board:
         if silent:
             return DiagnosticStatus(level=ERROR, name=name, message=silent)
         if time.monotonic() - heard_s > FRESH_S:
-            return DiagnosticStatus(level=STALE, name=name, message="it tells nothing of itself")
+            return DiagnosticStatus(level=STALE, name=name, message="no diagnostics were received")
         return DiagnosticStatus(level=status.level, name=name, message=status.message)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
@@ -72,5 +72,5 @@ class Board:
 
 
 def _rank(level: bytes) -> bytes:
-    """A node that tells nothing is as bad as one in error."""
+    """A node without diagnostics counts as one in error."""
     return ERROR if level == STALE else level

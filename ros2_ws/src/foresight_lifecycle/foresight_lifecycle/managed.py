@@ -1,4 +1,4 @@
-"""One node as the manager sees it: its signs of life, its state, and what it was asked for."""
+"""One node as the manager sees it: heartbeats, state, and requested transitions."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from foresight_node import process
 from foresight_node.process import ProcessState
 
 LOST_REQUEST_S = 2.0
-"""A node that beats this long after a request, without an answer, never got it."""
+"""A node that sends heartbeats this long after an unanswered request never received it."""
 SETTLE_S = 10.0
-"""A heartbeat that was sent before an answer came tells of the state before it, and is handled at
-most this long after it."""
+"""A heartbeat that was sent before an answer carries the earlier state, and is handled at most
+this long after the answer."""
 LONGEST_LOOK_S = 0.1
-"""From one look to the next no more silence is counted."""
+"""Longest silence that is counted between two looks."""
 STILL_S = 0.1
-"""A process may stand still for so long: a profiler stops it for moments."""
+"""A process may be stopped this long: a profiler stops it for moments."""
 
 UNKNOWN = State.PRIMARY_STATE_UNKNOWN
 UNCONFIGURED = State.PRIMARY_STATE_UNCONFIGURED
@@ -57,21 +57,21 @@ class Step(Enum):
 
 
 class Managed:
-    """What its heartbeats tell, and what the kernel says of its process, if that runs here: it
-    knows of a death at once, and does not take a busy process for a dead one.
+    """A node's heartbeats, and its process as the kernel reports it, if it runs on this machine.
+    The kernel knows of a death at once, and does not mistake a busy process for a dead one.
 
     Attributes:
         name: fully qualified.
         dead: its process has ended or stands still.
         state: the last one known, of lifecycle_msgs/State's PRIMARY_STATE constants.
-        fell: it went back to a lower state without being asked, as after a quick death.
-        refused: the transition that it refused, if it did.
+        fell: it went to a lower state unasked, as after a quick restart.
+        refused: the transition that it refused, or None.
     """
 
     def __init__(self, manager: Node, name: str, on_answer: Callable[[], None]) -> None:
         """
         Args:
-            manager: lends a client.
+            manager: has the client.
             name: fully qualified, of the node.
             on_answer: called when it has answered a request.
         """
@@ -93,18 +93,18 @@ class Managed:
         self._asked: Step | None = None
         self._answer: Future | None = None
         self._in_doubt = False
-        """A refusal came: perhaps of a request that was made twice. The next heartbeat tells."""
+        """After a refusal, perhaps of a repeated request, until the next heartbeat resolves it."""
 
-    # ---- what is known of it ----
+    # ---- its state ----
 
     @property
     def busy(self) -> bool:
-        """Whether an answer is awaited, or not clear."""
+        """Whether an answer is awaited or in doubt."""
         return self._asked is not None or self._in_doubt
 
     def is_fresh(self, silence_s: float, work_s: float) -> bool:
-        """Heard of within `silence_s`, or at most `work_s` busy with a transition, during which a
-        node is silent; and its process lives."""
+        """Whether its process lives and it was heard within `silence_s`, or has been busy with a
+        transition, during which a node is silent, for at most `work_s`."""
         now_s = time.monotonic()
         if self.dead:
             return False
@@ -125,23 +125,23 @@ class Managed:
         return ""
 
     def silence(self, silence_s: float, work_s: float) -> str:
-        """Why nothing is heard of it, as a sentence; empty when it is fresh."""
+        """Why it is not heard, as a sentence; empty if it is fresh."""
         if self.is_fresh(silence_s, work_s):
             return ""
         if self.dead:
             return f"its process {self._process_state.value}"
-        return "it has not been heard of" if self._silent_s == inf else "it is silent"
+        return "it has not been heard yet" if self._silent_s == inf else "it is silent"
 
     @property
     def state_name(self) -> str:
         return NAMES.get(self.state, "unsettled")
 
-    # ---- what comes in ----
+    # ---- inputs ----
 
     def look(self) -> None:
-        """Ask the kernel for its process, and count its silence; called at a steady rate."""
+        """Ask the kernel about its process and count its silence; called at a steady rate."""
         now_s, state = time.monotonic(), ProcessState.RUNS
-        # a manager that comes late itself has heartbeats waiting
+        # a manager that is late itself has heartbeats waiting
         self._silent_s += min(now_s - self._looked_s, LONGEST_LOOK_S)
         self._looked_s = now_s
         if self._number is not None:
@@ -152,7 +152,7 @@ class Managed:
         self.dead = state is ProcessState.GONE or now_s - self._still_since_s > STILL_S
 
     def beat(self, beat: Heartbeat, sent_ns: int) -> None:
-        """A heartbeat has come that was sent at this time of the system's clock, ns."""
+        """Handle a heartbeat that was sent at this time of the system clock, ns."""
         state = beat.lifecycle_state
         if beat.process != self._process:
             self._process, self._number = beat.process, process.look_up(beat.process)
@@ -167,10 +167,10 @@ class Managed:
             if self.refused is not None and state == self.refused.leads_to:
                 self.refused = None
 
-    # ---- what is asked ----
+    # ---- requests ----
 
     def ask(self, step: Step) -> None:
-        """Ask for a transition, once the node can be asked."""
+        """Request a transition if the node's service is ready."""
         if not self._client.service_is_ready():
             return
         self._asked, self._asked_s = step, time.monotonic()
@@ -179,7 +179,7 @@ class Managed:
         self._answer.add_done_callback(lambda answer: self._on_answer(step, answer))
 
     def lose(self) -> None:
-        """Forget its state and what it was asked for; the next heartbeat, if one comes, tells."""
+        """Forget its state and its request; the next heartbeat, if any, tells its state."""
         self._forget_request()
         self.state, self.fell = UNKNOWN, False
 

@@ -1,7 +1,7 @@
 """Brings the lifecycle nodes of one robot up in order, watches them and takes them down.
 
-Their heartbeats say in which state they are; the manager compares that with what it wants and asks
-for one transition at a time. It never waits in a callback.
+Their heartbeats carry their states; the manager compares them with the wanted ones and requests
+one transition at a time. It never waits in a callback.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from foresight_node.parameters import ParameterServer
 
 PERIOD_S = 0.05
 STOP_LIMIT_S = 5.0
-"""A node that takes longer to stop is left as it is."""
+"""A node that takes longer to stop is skipped."""
 QUIT_LIMIT_S = 3.0
-"""On a signal: less than launch waits before it sends a stronger one."""
+"""After a signal: less than launch waits before it escalates."""
 
 
 class Phase(Enum):
-    """What the manager is about; the value is what `system_state` says."""
+    """State of the stack; the value is published on `system_state`."""
 
     DOWN = "down"
     STARTING = "starting"
@@ -43,7 +43,7 @@ class Phase(Enum):
 
 
 AT_REST = (Phase.WAITING, Phase.RESET, Phase.FAILED)
-"""Nothing stays active, whatever comes back in which state."""
+"""No node stays active, whichever comes back in whatever state."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Parameters:
 
 
 class LifecycleManager(Node):
-    """Brings up, watches, takes down.
+    """Brings nodes up, watches them, takes them down.
 
-    The last of the nodes drives the robot. Where processes are respawned, all are brought up again
-    after the loss of any other one; after the loss of that one, or of a manager, it takes a person
-    who calls the service startup.
+    The last of the nodes drives the robot. With respawning, all nodes are brought up again after
+    the loss of any other one; after the loss of the driving one, or of a manager, a person must
+    call the service startup.
     """
 
     def __init__(self, **options: object) -> None:
@@ -95,8 +95,8 @@ class LifecycleManager(Node):
         self._deadline_s = 0.0
         self._floor = INACTIVE
         self._next = Phase.DOWN
-        self._unasked = False
-        """Whether the present bring-up began without a person's call."""
+        self._automatic = False
+        """Whether the present bring-up started without a person's call."""
         self._enter(Phase.DOWN)
         self.create_subscription(Heartbeat, "heartbeat", self._on_heartbeat, 50)
         self.create_service(Trigger, "~/startup", self._on_startup)
@@ -107,12 +107,12 @@ class LifecycleManager(Node):
         if values.respawned:
             self._demand_reset("the manager itself was lost and has been started again")
         elif values.autostart:
-            self.start(unasked=True)
+            self.start(automatic=True)
 
-    def start(self, *, unasked: bool = False) -> None:
-        """Bring all nodes to active, in order; `unasked`: not because a person wants it."""
+    def start(self, *, automatic: bool = False) -> None:
+        """Bring all nodes to active, in order; `automatic`: not requested by a person."""
         self._deadline_s = time.monotonic() + self._startup_timeout_s
-        self._unasked = unasked
+        self._automatic = automatic
         for node in self._nodes.values():
             node.refused = None
             node.fell = False
@@ -121,7 +121,7 @@ class LifecycleManager(Node):
         self._enter(Phase.STARTING)
 
     def stop(self, floor: int, then: Phase) -> None:
-        """Deactivate all nodes, the last first; with the floor UNCONFIGURED clean them up too."""
+        """Deactivate all nodes, last one first; with the floor UNCONFIGURED, also clean them up."""
         self._floor, self._next = floor, then
         self._enter(Phase.STOPPING)
 
@@ -132,7 +132,7 @@ class LifecycleManager(Node):
         while self._phase is not Phase.DOWN and time.monotonic() < give_up_s:
             spin_once(PERIOD_S)
 
-    # ---- what comes in ----
+    # ---- inputs ----
 
     def _on_heartbeat(self, beat: Heartbeat, info: Mapping[str, int]) -> None:
         node = self._nodes.get(beat.node)
@@ -145,8 +145,8 @@ class LifecycleManager(Node):
         self._advance()
 
     def _find_up(self, node: Managed) -> None:
-        """Who brought it up is gone, and why is not known: no reason to drive on."""
-        if self._unasked:
+        """The manager that brought it up is gone, for an unknown reason: do not drive on."""
+        if self._automatic:
             self._demand_reset(
                 f"{node.name} was {node.state_name} before this manager asked for it: "
                 f"another manager was lost"
@@ -156,16 +156,16 @@ class LifecycleManager(Node):
         if self._phase is not Phase.ACTIVE:
             self.start()
         response.success = True
-        response.message = f"{self._phase.value}; the topic system_state tells how it goes"
+        response.message = f"{self._phase.value}; the topic system_state reports the progress"
         return response
 
     def _on_shutdown(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         self.stop(UNCONFIGURED, Phase.DOWN)
         response.success = True
-        response.message = "stopping; the topic system_state tells how it goes"
+        response.message = "stopping; the topic system_state reports the progress"
         return response
 
-    # ---- what is done ----
+    # ---- transitions ----
 
     def _look(self) -> None:
         for node in self._nodes.values():
@@ -196,19 +196,19 @@ class LifecycleManager(Node):
     def _lose(self, node: Managed, how: str) -> None:
         bound_for = self._next if self._phase is Phase.STOPPING else self._phase
         if bound_for not in (Phase.STARTING, Phase.ACTIVE, Phase.WAITING):
-            return  # nothing will move unless somebody calls startup
+            return  # nothing will move until somebody calls startup
         lost, waits = f"lost {node.name}: {how}", self._after_loss is Phase.WAITING
         if node is self._driver and waits:
             self._demand_reset(lost)
         elif bound_for is not Phase.WAITING:
-            then = "all start again when it is back" if waits else "call startup to go on"
+            then = "all start again when it is back" if waits else "call startup to continue"
             self._rest(f"{lost}; stopping the others, {then}", self._after_loss)
 
     def _demand_reset(self, why: str) -> None:
         self._rest(f"{why}; the robot rests until {self.get_name()}/startup is called", Phase.RESET)
 
     def _rest(self, why: str, then: Phase) -> None:
-        """Stop all, for a reason that is told until the next bring-up."""
+        """Stop all, for a reason that is reported until the next bring-up."""
         self._health.solved("stack")  # each reason is logged
         self._health.problem("stack", why, ERROR, lasting=True)
         self._reason = why
@@ -227,19 +227,19 @@ class LifecycleManager(Node):
             last = min(late, key=lambda node: node.state)
             self._fail(
                 f"{last.name} is {last.state_name} after {self._startup_timeout_s:g} s instead of "
-                f"active; look into its log"
+                f"active; see its log"
             )
         elif any(node.state == UNKNOWN for node in late):
-            pass  # until all have been heard
+            pass  # wait until all have been heard
         elif not self._ask_first(nodes, UNCONFIGURED, Step.CONFIGURE):
-            # Configuring takes time: it is over for all before the first is activated.
+            # Configuring takes time: all are configured before the first is activated.
             self._ask_first(nodes, INACTIVE, Step.ACTIVATE)
 
     def _fail(self, text: str) -> None:
         self._rest(f"bring-up failed: {text}", Phase.FAILED)
 
     def _go_down(self) -> None:
-        """A node that is silent or refuses is left as it is: the next one matters more."""
+        """A node that is silent or refuses is skipped: the next one matters more."""
         nodes = self._reachable()
         if self._ask_first(nodes, ACTIVE, Step.DEACTIVATE):
             return
@@ -256,17 +256,17 @@ class LifecycleManager(Node):
         back = all(self._is_fresh(node) and node.state != UNKNOWN for node in nodes)
         if self._phase is Phase.WAITING and back:
             self.get_logger().info("all nodes are back; starting again")
-            self.start(unasked=True)
+            self.start(automatic=True)
 
     def _ask_first(self, nodes: Iterable[Managed], state: int, step: Step) -> bool:
-        """Ask the first node in this state for the step; False when there is none."""
+        """Request the step of the first node in this state; False if there is none."""
         node = next((node for node in nodes if node.state == state), None)
         if node is not None:
             node.ask(step)
         return node is not None
 
     def _reachable(self) -> list[Managed]:
-        """Whom to stop, in this order."""
+        """The nodes to stop, in this order."""
         nodes = reversed(self._nodes.values())
         return [node for node in nodes if self._is_fresh(node) and node.refused is None]
 
@@ -275,11 +275,11 @@ class LifecycleManager(Node):
 
     @property
     def _patience_s(self) -> tuple[float, float]:
-        """With an idle node, and with one that is busy with a transition, s."""
+        """Time limits for an idle node and for one in a transition, s."""
         starting = self._phase is Phase.STARTING
         return self._heartbeat_timeout_s, self._startup_timeout_s if starting else STOP_LIMIT_S
 
-    # ---- what is told ----
+    # ---- reports ----
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
@@ -287,19 +287,19 @@ class LifecycleManager(Node):
             for node in self._nodes.values():
                 node.refused = None
         self._states.publish(String(data=phase.value))
-        self._tell_health()
+        self._publish_health()
 
-    def _tell_health(self) -> None:
+    def _publish_health(self) -> None:
         level = {Phase.ACTIVE: OK, Phase.RESET: ERROR, Phase.FAILED: ERROR}.get(self._phase, WARN)
         silent = {name: node.silence(*self._patience_s) for name, node in self._nodes.items()}
-        self._board.tell(self._phase.value, level, self._reason, silent)
+        self._board.publish(self._phase.value, level, self._reason, silent)
 
     def _report(self) -> None:
         self._health.fact("system", self._phase.value)
         for node in self._nodes.values():
             self._health.fact(node.name, node.state_name if self._is_fresh(node) else "silent")
         self._health.publish()
-        self._tell_health()
+        self._publish_health()
 
 
 def main() -> int:

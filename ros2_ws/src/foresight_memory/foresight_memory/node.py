@@ -1,4 +1,4 @@
-"""Observations in; where the robot is, what it remembers, and how to get there out."""
+"""Node of the memory: takes observations, publishes the current place and subgoals."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ from foresight_node.messages import (
 VIEWS_KEPT = 8
 ODOMETRY_KEPT_S = 10.0
 STAMP_JITTER_S = 0.02
-"""Observations come at the camera's rate, not exactly: a period just short of the asked will do."""
+"""Observations arrive at the camera's rate, with jitter: a period may be this much shorter."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Parameters(BundleParameters):
 
 
 class Observed(NamedTuple):
-    """What the worker made of an observation."""
+    """The worker's result for an observation."""
 
     here: Here | None
     subgoal: NextSubgoal | None
@@ -84,10 +84,10 @@ class Observed(NamedTuple):
 
 
 class MemoryNode(ForesightNode[Parameters]):
-    """Sends one place, and while it guides one subgoal, for each observation that it takes in.
+    """Publishes a place, and while it guides a subgoal, for each observation that it takes in.
 
-    Only the worker touches what is remembered. A fault in here never ends the node, for without it
-    the robot could not even drive to pictures.
+    Only the worker accesses the memory. A fault in here never ends the node, because without the
+    node the robot could not even drive to pictures.
     """
 
     def __init__(self, **options: object) -> None:
@@ -134,7 +134,7 @@ class MemoryNode(ForesightNode[Parameters]):
         self._worker.call(memory.leave)
         try:
             memory.places.flush()
-        except PlacesError as error:  # no reason to refuse to stop
+        except PlacesError as error:  # must not prevent stopping
             self.get_logger().error(str(error))
 
     def cleanup(self) -> None:
@@ -153,7 +153,7 @@ class MemoryNode(ForesightNode[Parameters]):
         except DamagedError as error:
             if not values.fresh_if_damaged:
                 raise
-            self.get_logger().warning(f"{error}; moved aside, and an empty one was begun")
+            self.get_logger().warning(f"{error}; it was moved aside, and an empty file was created")
             options["fresh_if_damaged"] = True
             places = Places.open(file, digest, manifest.latent_size, **options)
         stale = len(places.stale())
@@ -161,10 +161,10 @@ class MemoryNode(ForesightNode[Parameters]):
         self.health.fact("places to encode anew", stale)
         self.health.fact("providers", ", ".join(relation.providers))
         self.health.fact("file", file)
-        self._tell_size(len(places), places.edge_count)
+        self._report_size(len(places), places.edge_count)
         return SpatialMemory(places, relation)
 
-    # --- what comes in
+    # --- inputs
 
     def _on_odometry(self, odometry: Odometry) -> None:
         self._frame = odometry.header.frame_id or self._frame
@@ -173,12 +173,12 @@ class MemoryNode(ForesightNode[Parameters]):
         pose = at.x, at.y, yaw_of(turn.x, turn.y, turn.z, turn.w)
         try:
             stamp_s = seconds(odometry.header.stamp)
-            anew = self._driven.add(stamp_s, pose, (twist.linear.x, twist.angular.z))
+            reset = self._driven.add(stamp_s, pose, (twist.linear.x, twist.angular.z))
         except ValueError as error:
             self.health.problem("odom", str(error))
             return
-        if anew and self._memory is not None:
-            self.get_logger().info("odometry began anew; so does finding out where the robot is")
+        if reset and self._memory is not None:
+            self.get_logger().info("odometry was reset; localising again")
             self._worker.call(self._memory.begin_session)
 
     def _on_belief(self, belief: Belief) -> None:
@@ -217,10 +217,10 @@ class MemoryNode(ForesightNode[Parameters]):
         self._taken_s = seconds(stamp)
         self._unpaired = observation
         if picture is not None:
-            self._take(observation, picture)  # else its picture is still to come
+            self._take(observation, picture)  # else its picture has not arrived yet
 
     def _take(self, observation: Observation, picture: Rgb | None) -> None:
-        """Have the worker look at an observation; the newest wins."""
+        """Pass an observation to the worker; the newest wins."""
         self._unpaired = None
         memory, header, learn = self._memory, observation.header, self.values.learn
         if memory is None:
@@ -245,20 +245,20 @@ class MemoryNode(ForesightNode[Parameters]):
     def _silence(self, stamp_s: float) -> str:
         silence_s = self._driven.silence_s(stamp_s)
         if math.isinf(silence_s):
-            return "odom has sent nothing; start the odometry"
+            return "no odometry has been received; start its driver"
         return (
-            f"odom has sent nothing within {silence_s:.2f} s of the observation, but at most "
+            f"the nearest odometry is {silence_s:.2f} s from the observation, but at most "
             f"{self.values.odom_max_age_s:.2f} s are allowed; check the odometry's source"
         )
 
-    # --- what goes out
+    # --- outputs
 
     def _on_observed(self, header: Header, guided: UUID | None, observed: Observed) -> None:
         if not self.active:
             return
         self.health.event("observations")
         self.health.latency("localise", observed.took_s)
-        self._tell_size(observed.places, observed.edges)
+        self._report_size(observed.places, observed.edges)
         if observed.fault:
             self.health.problem("memory", observed.fault)
         if observed.here is not None:
@@ -266,13 +266,13 @@ class MemoryNode(ForesightNode[Parameters]):
             self._places.publish(self._place(observed.here, header.stamp))
         if observed.subgoal is not None and guided is not None and guided is self._guided:
             self._subgoals.publish(self._subgoal_message(observed.subgoal, header, guided))
-            self.health.fact("guidance", _told(observed.subgoal))
+            self.health.fact("guidance", _described(observed.subgoal))
         self._embed_when_idle()
 
     def _on_failed(self, error: Exception) -> None:
         text = str(error)
         if not isinstance(error, ValueError | OSError):
-            text = f"remembering failed: {type(error).__name__}: {error}"
+            text = f"memory failed: {type(error).__name__}: {error}"
             self.get_logger().error("".join(traceback.format_exception(error)))
         self.health.problem("memory", text, ERROR)
 
@@ -297,7 +297,7 @@ class MemoryNode(ForesightNode[Parameters]):
             message.latent = floats(subgoal.latent)
         return message
 
-    def _tell_size(self, places: int, edges: int) -> None:
+    def _report_size(self, places: int, edges: int) -> None:
         self.health.fact("places", places)
         self.health.fact("edges", edges)
 
@@ -308,7 +308,7 @@ class MemoryNode(ForesightNode[Parameters]):
         if error:
             self.health.problem("file", error, ERROR)
 
-    # --- another encoder, while nothing else is to be done
+    # --- re-embedding after a change of encoder, when idle
 
     def _embed_when_idle(self) -> None:
         if self._encoder is not None and self.active and not self._worker.busy:
@@ -338,7 +338,7 @@ class MemoryNode(ForesightNode[Parameters]):
     # --- services
 
     def _serve(self, kind: type, answer: Callable[[SpatialMemory, Any, Any], None]) -> None:
-        """A service whose `answer` runs on the worker, and whose errors are told in `message`."""
+        """A service whose `answer` runs on the worker; errors are reported in `message`."""
 
         def callback(request: Any, response: Any) -> Any:
             memory = self._memory
@@ -384,9 +384,9 @@ class MemoryNode(ForesightNode[Parameters]):
         self.health.fact("guidance", "on" if self._guided is not None else "off")
 
     def _goal(self, request: Any) -> str | np.ndarray:
-        """Raises PlacesError."""
+        """The goal of a request for guidance; raises PlacesError."""
         if bool(request.name) == bool(len(request.latent)):
-            raise PlacesError("give either a name or a latent")
+            raise PlacesError("the request must have either a name or a latent")
         if request.name:
             return str(request.name)
         if request.bundle_digest != self._digest:
@@ -397,20 +397,20 @@ class MemoryNode(ForesightNode[Parameters]):
         latent = np.asarray(request.latent, np.float32)
         if latent.shape != (self._manifest.latent_size,) or not np.isfinite(latent).all():
             raise PlacesError(
-                f"the latent holds {len(latent)} numbers; give {self._manifest.latent_size}, all "
+                f"the latent has {len(latent)} numbers; give {self._manifest.latent_size}, all "
                 f"finite"
             )
         return latent
 
 
 def default_file(namespace: str) -> Path:
-    """Where a robot's memory lies when no file is given."""
+    """Default file of a robot's memory."""
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "foresight" / namespace.strip("/") / "places.db"
 
 
 def _observe(memory: SpatialMemory, view: View, learn: bool) -> Observed:
-    """On the worker."""
+    """Localise and map; runs on the worker."""
     start = time.perf_counter()
     subgoal, fault = None, ""
     try:
@@ -425,7 +425,7 @@ def _observe(memory: SpatialMemory, view: View, learn: bool) -> Observed:
     )
 
 
-def _told(subgoal: NextSubgoal) -> str:
+def _described(subgoal: NextSubgoal) -> str:
     goal = "to the goal" if subgoal.final else f"to place {subgoal.place}"
     found = "looking around" if subgoal.latent is None else goal
     return f"{found} ({subgoal.reason})" if subgoal.reason else found
