@@ -43,9 +43,9 @@ class Drivers:
         message = Odometry()
         message.header.stamp = self.bench.now()
         message.twist.twist.linear.x, message.twist.twist.angular.z = linear, angular
-        before = len(node._body._twists)
+        before = len(node._sensed._twists)
         self.odom.publish(message)
-        self.bench.wait_for(lambda: len(node._body._twists) > before)
+        self.bench.wait_for(lambda: len(node._sensed._twists) > before)
         return seconds(message.header.stamp)
 
     def look(self, colour: tuple[int, int, int] = (10, 20, 30), stamp: Time | None = None) -> Image:
@@ -118,7 +118,7 @@ def test_a_camera_that_is_silent_is_told(bench: Bench, perception: Any, drivers:
 def test_a_short_contact_is_told_once(bench: Bench, perception: Any, drivers: Drivers) -> None:
     for pressed in (True, False):
         drivers.bumper.publish(Bool(data=pressed))
-    bench.wait_for(lambda: perception._body._contacts and not perception._body._pressed)
+    bench.wait_for(lambda: perception._sensed._contacts and not perception._sensed._pressed)
     for count in (1, 2):
         drivers.drive(perception)
         drivers.look(colour=(10, 20, 30 + count))

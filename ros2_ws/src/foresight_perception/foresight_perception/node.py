@@ -75,7 +75,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         )
         self._mount_checked: CameraMount | None = None
         self._base_frame = "base_link"
-        self._proprioception = ProprioceptionBuffer(self.values.odom_max_age_s)
+        self._sensed = ProprioceptionBuffer(self.values.odom_max_age_s)
         self._last_stamp_s = float("-inf")
         self.health.fact("bundle", loaded.digest)
         self.health.fact("providers", ", ".join(self._encoder.providers))
@@ -84,9 +84,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         self._worker = self.start_worker()
         self.listen(CameraInfo, "camera_info", self._on_camera_info, qos_profile_sensor_data)
         self.listen(Odometry, "odom", self._on_odometry, qos_profile_sensor_data)
-        self.listen(
-            Bool, "bumper", lambda m: self._proprioception.bumper(m.data), qos_profile_sensor_data
-        )
+        self.listen(Bool, "bumper", lambda m: self._sensed.bumper(m.data), qos_profile_sensor_data)
         self._topic = self.resolve_topic_name("image")
         if self.values.image_transport == "raw":
             self.listen(Image, self._topic, self._on_image, qos_profile_sensor_data)
@@ -108,9 +106,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         twist = odometry.twist.twist
         self._base_frame = odometry.child_frame_id or self._base_frame
         try:
-            self._proprioception.odometry(
-                seconds(odometry.header.stamp), twist.linear.x, twist.angular.z
-            )
+            self._sensed.odometry(seconds(odometry.header.stamp), twist.linear.x, twist.angular.z)
         except ProprioceptionError as error:
             self.health.problem("odom", str(error))
 
@@ -143,7 +139,7 @@ class PerceptionNode(ForesightNode[Parameters]):
             self.health.count("images dropped: stamp")
             return
         try:
-            body, mark = self._proprioception.at(stamp_s)
+            body, mark = self._sensed.at(stamp_s)
         except ProprioceptionError as error:
             self.health.problem("odom", str(error))
             return
@@ -188,7 +184,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         now_s = self.now_s()
         if self._last_stamp_s > now_s + CLOCK_TOLERANCE_S:  # the simulation began anew
             self._last_stamp_s = float("-inf")
-            self._proprioception.reset()
+            self._sensed.reset()
         age_s, limit_s = now_s - stamp_s, self.values.image_max_age_s
         if age_s > limit_s:
             self.health.problem(
@@ -212,7 +208,7 @@ class PerceptionNode(ForesightNode[Parameters]):
         if self._views.get_subscription_count():
             self._views.publish(picture_message(picture, observation.header))
         self._publisher.publish(observation)
-        self._proprioception.told(mark)
+        self._sensed.told(mark)
         self.health.event("observations")
         self.health.latency("encode", took_s)
         self.health.latency(
