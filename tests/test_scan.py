@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foresight.bodies.profile import RobotProfile
+from foresight.bodies.profile import ProfileError, RobotProfile
 from foresight.control.safety import Plan, Reason, SafetyController
 from foresight.perception.frames import FrameError, rigid
 from foresight.perception.scan import CENTRED, ScanMount, scan_points
@@ -101,6 +102,20 @@ def test_the_profile_says_where_the_scanner_is_or_nothing(homebot: Path) -> None
     scan = RobotProfile.load(homebot).scan
     assert ScanMount.of_profile(scan) == CENTRED
     assert ScanMount.of_profile(scan.model_copy(update={"mount": None})) is None
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("yaw_deg", 270.0), ("x_m", math.inf), ("upside_down", "maybe"), ("w", 1)]
+)
+def test_a_mount_that_cannot_be_is_refused(
+    homebot: Path, tmp_path: Path, key: str, value: object
+) -> None:
+    content = yaml.safe_load(homebot.read_text())
+    content["scan"]["mount"][key] = value
+    file = tmp_path / "robot.yaml"
+    file.write_text(yaml.safe_dump(content))
+    with pytest.raises(ProfileError, match=f"{file}: key 'scan.mount.{key}'"):
+        RobotProfile.load(file)
 
 
 # --- points

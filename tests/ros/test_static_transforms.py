@@ -17,7 +17,7 @@ from harness import Bench
 from nav_msgs.msg import Odometry
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.qos import qos_profile_sensor_data
-from sensor_msgs.msg import Image, LaserScan
+from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from tf2_msgs.msg import TFMessage
 
 from foresight_actuation.node import ActuationNode
@@ -25,6 +25,7 @@ from foresight_interfaces.msg import ActuationStatus, Plan
 from foresight_node.messages import LATCHED, LATEST, floats
 from foresight_node.static_transforms import STATIC, WAIT_S
 from foresight_perception.node import PerceptionNode
+from foresight_planning.node import PlanningNode
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -59,6 +60,7 @@ class Robot:
     def __init__(self, bench: Bench, frame: str) -> None:
         self.bench, self.frame = bench, frame
         self.wall: int | None = None
+        self.blind_m = 0.02
         peer = bench.peer
         self.statuses = bench.collect(ActuationStatus, "actuation_status", LATCHED)
         self.diagnostics = bench.collect(DiagnosticArray, "diagnostics")
@@ -74,7 +76,8 @@ class Robot:
         odometry = Odometry()
         odometry.header.stamp = stamp
         self._odometry.publish(odometry)
-        scan = LaserScan(angle_increment=math.tau / BEAMS, range_min=0.02, range_max=6.0)
+        scan = LaserScan(angle_increment=math.tau / BEAMS, range_max=6.0)
+        scan.range_min = self.blind_m
         scan.header.stamp, scan.header.frame_id = stamp, self.frame
         ranges = np.full(BEAMS, math.inf)
         if self.wall is not None:
@@ -264,6 +267,50 @@ def test_a_node_that_is_configured_anew_still_knows_the_transforms(
     robot.statuses.clear()
     robot.wall = 3 * BEAMS // 4
     robot.is_stopped_by_the_wall()
+
+
+def test_what_a_scanner_near_the_edge_cannot_see_is_told(
+    robot: Robot, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """0.06 m are within the robot for a scanner at its centre, not for one close to its edge."""
+    robot.blind_m = 0.06
+    robot.publish(transform("laser", at=(0.15, 0.0, 0.2)))
+    said = "the scan shows nothing nearer than 0.06 m, but the robot and its margin reach to 0.04 m"
+    robot.bench.wait_for(lambda: said in capfd.readouterr().err)
+
+
+# --- planning
+
+
+@pytest.fixture
+def planning(bench: Bench, passthrough: Path, homebot: Path) -> Any:
+    return bench.bring_up(PlanningNode, bundle=str(passthrough), robot=str(homebot))
+
+
+def test_plans_keep_clear_of_what_a_turned_scanner_sees(bench: Bench, planning: Any) -> None:
+    robot = Robot(bench, "laser")
+    robot.wall = 3 * BEAMS // 4
+    robot.publish(transform("laser", at=(0.1, 0.0, 0.2), yaw_deg=90.0))
+    bench.wait_for(lambda: planning.senses.scans)
+    _, points = planning.senses.scans[-1]
+    np.testing.assert_allclose(points, [[0.1 + WALL_M, 0.0]], atol=1e-6)
+
+
+def test_an_exploration_takes_the_camera_to_be_where_its_frame_is(
+    bench: Bench, planning: Any
+) -> None:
+    robot = Robot(bench, "laser")
+    infos = bench.publisher(CameraInfo, "camera_info", qos_profile_sensor_data)
+    robot.publish(transform("camera_link", at=(0.2, 0.0, 0.5)))
+
+    def told() -> bool:
+        info = CameraInfo()
+        info.header.frame_id = "camera_link"
+        infos.publish(info)
+        return planning.profile.camera.x_m == pytest.approx(0.2)
+
+    bench.wait_for(told)
+    assert planning.profile.camera.z_m == pytest.approx(0.5)
 
 
 # --- the camera
