@@ -231,7 +231,7 @@ def test_it_turns_back_in_time_to_be_home() -> None:
 
 
 @pytest.mark.parametrize("limit_s", [60.0, 70.0])
-def test_who_turns_slowly_turns_back_the_sooner_to_be_home_in_time(limit_s: float) -> None:
+def test_a_robot_that_turns_slowly_returns_earlier_to_be_back_in_time(limit_s: float) -> None:
     limits = LIMITS.model_copy(update={"angular_max_radps": 0.3})
     slow = PROFILE.model_copy(update={"limits": limits})
     steps = explore(Floor(two_rooms(), at(1.0, 2.5)), Explorer(slow, ANGLES, limit_s), 80.0)
@@ -322,15 +322,15 @@ def test_a_clock_that_is_set_back_costs_nothing() -> None:
 # ----- when something is in the way
 
 
-def test_walled_in_it_says_so() -> None:
+def test_enclosed_by_walls_it_waits_and_then_gives_up() -> None:
     floor = Floor(room(0.75, 0.75), at(0.375, 0.375))
     steps = explore(floor, explorer(), 60.0)
     assert steps[-1].status is BLOCKED
-    assert "no way leads out" in steps[-1].reason
+    assert "no path leads out" in steps[-1].reason
     assert 10.0 < len(steps) * PERIOD_S < 40.0  # somebody may open the door meanwhile
 
 
-def test_after_a_bump_it_backs_off_and_turns() -> None:
+def test_after_a_bump_it_backs_off_and_turns_away() -> None:
     floor, robot = Floor(two_rooms(), at(1.0, 2.5)), explorer()
     explore(floor, robot, 10.0)
     actions = robot.update(60.0, floor.scan(), floor.odometry, np.array([0.3, 0.0]), True).actions
@@ -340,7 +340,7 @@ def test_after_a_bump_it_backs_off_and_turns() -> None:
     assert backwards.status is EXPLORING
 
 
-def test_bumped_from_behind_it_does_not_back_off_further() -> None:
+def test_after_a_bump_from_behind_it_drives_forward() -> None:
     floor, robot = Floor(two_rooms(), at(1.0, 2.5)), explorer()
     explore(floor, robot, 10.0)
     step = robot.update(60.0, floor.scan(), floor.odometry, np.array([-0.1, 0.0]), True)
@@ -356,19 +356,19 @@ def test_it_drives_around_what_only_the_bumper_feels() -> None:
     assert max(pose[0] for pose in floor.gone) > 2.5
 
 
-def test_wheels_that_drive_nowhere_are_noticed() -> None:
-    """It tries other ways, and at last gives up."""
+def test_wheels_that_slip_for_good_end_the_exploration() -> None:
+    """It tries other paths, and at last gives up."""
     floor, robot = Floor(two_rooms(), at(1.0, 2.5)), explorer()
     explore(floor, robot, 12.0)
     floor.wheels = 0.0
     steps = explore(floor, robot, 200.0, clock=lambda tick: 70.0 + PERIOD_S * tick)
-    assert any("leaving this way" in step.reason for step in steps)
+    assert any("leaving this path" in step.reason for step in steps)
     assert steps[-1].status is BLOCKED
-    assert "could not be driven" in steps[-1].reason or "no way" in steps[-1].reason
+    assert "could not be driven" in steps[-1].reason or "no path" in steps[-1].reason
 
 
 @pytest.mark.parametrize("yaw", [0.2, 2.5, -1.5])
-def test_it_finds_its_way_out_of_a_gap_that_is_nearly_too_tight(yaw: float) -> None:
+def test_it_gets_out_of_a_gap_that_is_nearly_too_tight(yaw: float) -> None:
     """It was put down between two round tables: 0.18 m from its middle to each."""
     home, start = Apartment(14), (3.94, 6.985, yaw)
     simulator, driver = Simulator(home, PROFILE, 4), Exploring(PROFILE, 60.0)
@@ -389,7 +389,7 @@ def test_carried_to_another_home_it_starts_a_new_map_and_says_so() -> None:
     assert steps[-1].status is DONE
 
 
-# ----- what is worth a look
+# ----- information gain
 
 
 def scanned_room() -> TraversabilityMap:
@@ -418,27 +418,27 @@ def test_the_nearest_floor_in_the_picture_follows_from_the_camera() -> None:
     assert blind_m(looking_up) == math.inf
 
 
-def test_surprise_makes_a_place_worth_another_look_until_it_was_looked_at() -> None:
+def test_surprise_makes_a_place_worth_another_look_until_the_robot_has_looked() -> None:
     terrain, coverage = scanned_room(), Coverage(ANGLES, PROFILE.camera)
-    everywhere = np.ones(terrain.solid.shape, bool)
+    everywhere = np.ones(terrain.occupied.shape, bool)
     scan, east, west = np.full(len(ANGLES), 6.0), np.zeros(3), np.array([0.0, 0.0, math.pi])
     for _ in range(40):
         coverage.update(east, scan, 3.0)
         coverage.update(west, scan, 0.5)
-    worth, _ = coverage.worth(terrain, everywhere, False)
-    ahead, behind = (worth[tuple(terrain.cells(np.array([x, 0.0])))] for x in (1.2, -1.2))
+    gain = coverage.gain(terrain, everywhere, False)
+    ahead, behind = (gain.seen[tuple(terrain.cells(np.array([x, 0.0])))] for x in (1.2, -1.2))
     assert ahead > 0.5 and behind == 0.0
     coverage.give_up(terrain, everywhere, everywhere, False)
-    assert not any(part.any() for part in coverage.worth(terrain, everywhere, False))
+    assert not any(part.any() for part in coverage.gain(terrain, everywhere, False))
 
 
-def test_without_end_surprising_homes_are_done_all_the_same() -> None:
+def test_exploration_ends_even_where_surprise_never_does() -> None:
     floor = Floor(two_rooms(), at(1.0, 2.5))
     steps = explore(floor, explorer(), novelty=lambda pose: 4.0)
     assert steps[-1].status is DONE
 
 
-def test_surprise_draws_it_to_the_room_where_it_was() -> None:
+def test_surprise_draws_the_robot_to_the_room_where_it_was() -> None:
     def seconds_there(novelty: Callable[[np.ndarray], float]) -> int:
         floor = Floor(two_rooms(), at(1.0, 2.5))
         explore(floor, explorer(), novelty=novelty)
@@ -448,30 +448,30 @@ def test_surprise_draws_it_to_the_room_where_it_was() -> None:
     assert surprised > seconds_there(lambda pose: 0.0)
 
 
-def test_ways_keep_off_the_walls_and_lead_round_corners() -> None:
+def test_paths_keep_off_the_walls() -> None:
     terrain = scanned_room()
-    costs = terrain.travel(np.array([-1.5, -1.5]))
-    way = terrain.way(costs, terrain.cells(np.array([1.5, 1.5])))
-    assert np.hypot(*(way[0] - (-1.5, -1.5))) < TERRAIN_M
-    assert np.hypot(*(way[-1] - (1.5, 1.5))) < TERRAIN_M
-    assert np.hypot(*np.diff(way, axis=0).T).max() < 0.15
+    costs = terrain.path_costs(np.array([-1.5, -1.5]))
+    path = terrain.path_to(terrain.cells(np.array([1.5, 1.5])), costs)
+    assert np.hypot(*(path[0] - (-1.5, -1.5))) < TERRAIN_M
+    assert np.hypot(*(path[-1] - (1.5, 1.5))) < TERRAIN_M
+    assert np.hypot(*np.diff(path, axis=0).T).max() < 0.15
     assert np.isinf(costs[tuple(terrain.cells(np.array([1.95, 0.0])))])
 
 
 # ----- commands
 
 
-def test_it_slows_down_at_the_end_of_a_way() -> None:
-    way = np.stack([np.linspace(0.0, 1.0, 11), np.zeros(11)], 1)
-    actions = follow(way, np.zeros(3), LIMITS, 0.5, 8)
+def test_it_slows_down_at_the_end_of_a_path() -> None:
+    path = np.stack([np.linspace(0.0, 1.0, 11), np.zeros(11)], 1)
+    actions = follow(path, np.zeros(3), LIMITS, 0.5, 8)
     assert actions[0, 0] == pytest.approx(0.9 * LIMITS.linear_max_mps, rel=0.05)
     assert abs(actions[-1, 0]) < 0.1
     assert (actions[:, 0] * 0.5).sum() == pytest.approx(1.0, abs=0.1)
 
 
-def test_what_lies_behind_is_turned_to_first() -> None:
-    way = np.stack([np.linspace(0.0, -1.0, 11), np.zeros(11)], 1)
-    actions = follow(way, np.array([0.0, 0.0, 0.1]), LIMITS, 0.5, 8)
+def test_it_turns_on_the_spot_to_a_path_that_begins_behind_it() -> None:
+    path = np.stack([np.linspace(0.0, -1.0, 11), np.zeros(11)], 1)
+    actions = follow(path, np.array([0.0, 0.0, 0.1]), LIMITS, 0.5, 8)
     assert actions[0, 0] == 0.0
     assert abs(actions[0, 1]) > 1.0
 
@@ -542,7 +542,7 @@ def evaluated(folder: Path, *arguments: str) -> tuple[int, str, dict[str, Any]]:
     return ran.exit_code, ran.output, json.loads(file.read_text()) if file.exists() else {}
 
 
-def test_the_suite_needs_no_bundle_and_is_the_same_every_time(tmp_path: Path) -> None:
+def test_the_suite_needs_no_bundle_and_repeats_itself_for_a_seed(tmp_path: Path) -> None:
     arguments = ("--world", "3", "--minutes", "1", "--workers", "1")
     code, output, first = evaluated(tmp_path, *arguments, "--pictures", str(tmp_path))
     assert code == 0, output
@@ -564,7 +564,7 @@ def test_the_suite_needs_no_bundle_and_is_the_same_every_time(tmp_path: Path) ->
         ("--suite", "explore", "--minutes", "0"),
     ],
 )
-def test_what_does_not_go_together_is_bad_usage(arguments: tuple[str, ...]) -> None:
+def test_options_that_do_not_fit_the_suite_are_bad_usage(arguments: tuple[str, ...]) -> None:
     assert CliRunner().invoke(app, ["evaluate", *arguments]).exit_code == 2
 
 

@@ -104,7 +104,7 @@ class CollectionPolicy:
         if self._mode == "door":
             self._go_through_a_gap(ranges)
         if self._mode == "explore":
-            self._way = self._map.way_to_where_little_was_seen(rng)
+            self._way = self._map.path_to_a_place_seldom_visited(rng)
             self._mode_left_s = 30.0
             self._pace = float(rng.uniform(0.8, 1.0))
         if self._mode == "approach":

@@ -1,35 +1,45 @@
-"""What floor the robot's camera has seen, where the robot has been, and what surprised it there.
+"""Coverage: what floor the camera has seen, where the robot has been, what surprised it there.
 
-Grids are SIDE x SIDE cells of TERRAIN_M in the own map's frame, [row, column]; see `terrain`.
+Grids are SIDE x SIDE cells of TERRAIN_M in the map's frame, [row, column]; see `traversability`.
 """
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
 from foresight.bodies.profile import Camera
 from foresight.exploration.traversability import NEAR_M, SIDE, SIGHT_M, TERRAIN_M, TraversabilityMap
+from foresight.geometry import wrap
 
 _SIDES = 4  # from which floor is looked at: quarters of the compass
-_ONE_SIDE_WORTH = 0.3  # of another look at floor that was seen from one side only
-_NEAR_WORTH = 0.6  # of coming near to floor, besides seeing it
-_NOVEL_WORTH = 0.5  # of a look at seen floor, per unit of novelty above the usual
+# Gains: 1 is the gain of seeing floor for the first time.
+_ONE_SIDE_GAIN = 0.3  # of another look at floor that was seen from one side only
+_VISIT_GAIN = 0.6  # of coming near to floor, besides seeing it
+_NOVEL_GAIN = 0.5  # of a look at seen floor, per unit of novelty above the usual
 _USUAL = 1.0
 _MOST_NOVEL = 2.0
 _NOVELTY_SHARE = 0.1  # of a new report in the running mean of a place
 _SHIFT = 4  # bits of OpenCV's fixed point
-_UNKNOWN, _FAR, _CLOSE, _NOVEL, _SIDED = 1, 2, 4, 8, 16  # kinds of worth that are given up
+_UNKNOWN, _FAR, _CLOSE, _NOVEL, _SIDED = 1, 2, 4, 8, 16  # kinds of gain that are given up
+
+
+class InformationGain(NamedTuple):
+    """What there is to gain at each cell, (h, w) float32 each: by seeing it, by coming near."""
+
+    seen: np.ndarray
+    visited: np.ndarray
 
 
 class Coverage:
-    """Marks what each scan and camera view covers; tells what is worth a look."""
+    """Marks what each scan and camera view covers; tells what there is still to gain."""
 
     def __init__(self, angles: np.ndarray, camera: Camera) -> None:
         """`angles` (beams,) rad of the scan's beams."""
-        angles = (np.asarray(angles) + math.pi) % (2 * math.pi) - math.pi
+        angles = wrap(np.asarray(angles, float))
         self._order = np.argsort(angles)
         self._angles = angles[self._order]
         self._in_camera = np.abs(self._angles) <= math.radians(camera.hfov_deg) / 2
@@ -43,7 +53,7 @@ class Coverage:
         """Mark what is in sight now.
 
         Args:
-            pose: (3,) m, m, rad in the own map.
+            pose: (3,) m, m, rad in the map.
             ranges: (beams,) m as they were measured; inf no echo, NaN no reading (nothing seen).
             novelty: what the world model reports, 1 the upper end of what is usual.
         """
@@ -68,30 +78,31 @@ class Coverage:
         """(h, w) bool: floor of the terrain that the camera has seen."""
         return terrain.floor & (self._sides[terrain.window] > 0)
 
-    def worth(
+    def gain(
         self, terrain: TraversabilityMap, within: np.ndarray, thorough: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """What a look at each cell is worth, from afar and from near by: (h, w) float32 each.
+    ) -> InformationGain:
+        """What there is to gain at each cell.
 
         1 is floor that the camera has not seen yet, or a frontier. `within` (h, w) bool bounds it.
         `thorough`: floor that was seen from one side only deserves another look, too.
         """
         sides, given_up = self._sides[terrain.window], self._given_up[terrain.window]
         floor = terrain.floor & within
-        worth = np.where(floor & (sides == 0) & (given_up & _FAR == 0), 1.0, 0.0)
+        gain = np.where(floor & (sides == 0) & (given_up & _FAR == 0), 1.0, 0.0)
         one_sided = floor & (sides > 0) & (sides & (sides - 1) == 0) & (given_up & _SIDED == 0)
         if thorough:
-            worth[one_sided] = _ONE_SIDE_WORTH
+            gain[one_sided] = _ONE_SIDE_GAIN
         novelty = np.clip(self._novelty[terrain.window] - _USUAL, 0.0, _MOST_NOVEL)
-        worth += np.where(floor & (given_up & _NOVEL == 0), _NOVEL_WORTH * novelty, 0.0)
-        worth[terrain.frontier & within & (given_up & _UNKNOWN == 0)] = 1.0
+        gain += np.where(floor & (given_up & _NOVEL == 0), _NOVEL_GAIN * novelty, 0.0)
+        gain[terrain.frontier & within & (given_up & _UNKNOWN == 0)] = 1.0
         near = floor & (self._near[terrain.window] == 0) & (given_up & _CLOSE == 0)
-        return worth.astype(np.float32), np.where(near, np.float32(_NEAR_WORTH), np.float32(0))
+        visited = np.where(near, np.float32(_VISIT_GAIN), np.float32(0))
+        return InformationGain(gain.astype(np.float32), visited)
 
     def give_up(
         self, terrain: TraversabilityMap, view: np.ndarray, near: np.ndarray, thorough: bool
     ) -> None:
-        """What is left in `view` (h, w) bool after a good look is no longer worth one.
+        """What is left in `view` (h, w) bool after a good look no longer counts as a gain.
 
         `near` (h, w) bool: the part of the view that was close enough to count as visited.
         `thorough`: the look was for other sides of what had been seen, too.

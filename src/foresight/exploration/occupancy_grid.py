@@ -1,6 +1,6 @@
-"""The robot's own map, from scan and wheel odometry: where it can go, and where it has been.
+"""The robot's own occupancy grid, from scan and wheel odometry, and where it has been on it.
 
-Odometry alone drifts by a turn or so in an hour of driving. Every scan is therefore laid over the
+Odometry alone drifts by a turn or so in an hour of driving. Every scan is therefore matched to the
 map of the earlier ones (correlative scan matching: Olson, "Real-time correlative scan matching",
 ICRA 2009), which keeps a home's counts of visits right for hours. The map guides the driver; it is
 neither recorded nor trained on.
@@ -13,33 +13,39 @@ import math
 import cv2
 import numpy as np
 
+from foresight.geometry import wrap
+
 CELL_M = 0.05
 PLACE_M = 0.5  # visits are counted per square of this side and per heading
 HEADINGS = 8
 _CELLS = 640  # 32 m, the first pose in the middle
 _STRIDE = round(PLACE_M / CELL_M)
-_COARSE = 2  # ways are sought on every second cell
+_COARSE = 2  # paths are sought on every second cell
 _STEP_M = CELL_M * _COARSE
 _NEIGHBOURS = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1)])
 _KERNELS = [cv2.getStructuringElement(k, (3, 3)) for k in (cv2.MORPH_CROSS, cv2.MORPH_RECT)]
 _FULL = 6.0  # evidence of a cell saturates, so that the map follows what is moved
 _LOST = 0.6  # share of a scan's echoes that don't fall on free floor: below, the pose is wrong
 _LOST_SCANS = 300
-_SLIPPING_SCANS = 5  # after a bump, in which the wheels may have turned in vain
+_SLIPPING_SCANS = 5  # after a bump, while the wheels may slip
 
 
 class OccupancyGrid:
     """Pose and map in the frame of the first pose that was given; m and rad."""
 
     def __init__(
-        self, angles: np.ndarray, radius_m: float, silent_m: float = 0.0, careful: bool = False
+        self,
+        angles: np.ndarray,
+        radius_m: float,
+        no_echo_free_m: float = 0.0,
+        careful: bool = False,
     ) -> None:
         """`angles` (beams,) rad of the scan's beams; `radius_m` of the robot.
 
-        `silent_m`: how much free floor a beam shows that has no echo (+inf); 0: none. `careful`:
-        match every scan, and further around, for wheels whose turns are off by a tenth.
+        `no_echo_free_m`: how much free floor a beam shows that has no echo (+inf); 0: none.
+        `careful`: match every scan, and search wider, for wheels whose turns are off by a tenth.
         """
-        self._silent_m, self._careful = silent_m, careful
+        self._no_echo_free_m, self._careful = no_echo_free_m, careful
         self._beams = np.stack([np.cos(angles), np.sin(angles)], 1)
         self._radius_m = radius_m
         self._evidence = np.zeros((_CELLS, _CELLS), np.float32)  # over 0: something stands there
@@ -57,7 +63,7 @@ class OccupancyGrid:
         self.pose = np.zeros(3)
 
     def update(self, ranges: np.ndarray, odometry: np.ndarray, bumped: bool) -> None:
-        """Take in a scan ((beams,) m) seen at `odometry` (3,) m, m, rad.
+        """Take in a scan (beams,) m seen at `odometry` (3,) m, m, rad.
 
         Inf in the scan is no echo, NaN no reading.
         """
@@ -113,7 +119,7 @@ class OccupancyGrid:
         if self._inserted is None:
             return True
         dx, dy, turn = self.pose - self._inserted
-        return math.hypot(dx, dy) > 0.25 or abs(turn) > 0.5
+        return math.hypot(dx, dy) > 0.25 or abs(wrap(turn)) > 0.5
 
     def _match(self, points: np.ndarray) -> None:
         """Move to the pose near by under which the scan fits the map best."""
@@ -148,8 +154,8 @@ class OccupancyGrid:
         """Mark what the scan hit, and the floor that it looked over."""
         self._inserted = self.pose.copy()
         self.scans_kept += 1
-        silent = np.where(ranges == np.inf, self._silent_m, 0.0)
-        reach = np.where(np.isfinite(ranges), np.maximum(ranges - 0.1, 0.0), silent)
+        no_echo = np.where(ranges == np.inf, self._no_echo_free_m, 0.0)
+        reach = np.where(np.isfinite(ranges), np.maximum(ranges - 0.1, 0.0), no_echo)
         outline = self.to_map(self._beams * reach[:, None])
         hits = self.to_map(points)
         everything = _index(np.concatenate([outline, hits, self.pose[None, :2]]), CELL_M, _CELLS)
@@ -170,10 +176,10 @@ class OccupancyGrid:
         """Points (n, 2) m seen from the robot, in the map's frame."""
         return points @ _rotation(self.pose[2]).T + self.pose[:2]
 
-    # ----- ways -----------------------------------------------------------------------------
+    # ----- paths ----------------------------------------------------------------------------
 
-    def way_to_where_little_was_seen(self, rng: np.random.Generator) -> np.ndarray:
-        """Points (n, 2) m of a way over known free floor to a place that deserves a visit.
+    def path_to_a_place_seldom_visited(self, rng: np.random.Generator) -> np.ndarray:
+        """Points (n, 2) m of a path over known free floor to a place that deserves a visit.
 
         Drawn in favour of places seldom passed, or under few headings, and near.
         """
@@ -193,14 +199,14 @@ class OccupancyGrid:
         return (np.array(cells[::-1])[:, ::-1] + 0.5 - len(distance) // 2) * _STEP_M
 
     def _distances(self) -> np.ndarray:
-        """Metres of driving to each coarse cell [row, column], inf where no known way leads."""
+        """Metres of driving to each coarse cell [row, column], inf where no known path leads."""
         solid = (self._evidence > 0).astype(np.uint8)
         reach = round(self._radius_m / CELL_M)
         disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
         free = (self._evidence < 0) & (cv2.dilate(solid, disc) == 0)
         floor = free[::_COARSE, ::_COARSE].astype(np.uint8)
         x, y = _index(self.pose[:2], _STEP_M, len(floor))
-        floor[[0, -1]] = floor[:, [0, -1]] = 0  # every cell of a way has neighbours
+        floor[[0, -1]] = floor[:, [0, -1]] = 0  # every cell of a path has neighbours
         cv2.circle(floor, (int(x), int(y)), 2, 1, -1)  # wherever it is, it got there
         distance = np.full(floor.shape, np.inf, np.float32)
         distance[y, x] = 0.0
