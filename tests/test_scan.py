@@ -273,6 +273,37 @@ def test_no_floor_is_made_up(
     assert (np.minimum(told, RANGE_M)[told_of] <= farthest[told_of] + 0.1).all()
 
 
+ANY_RANGE = st.floats(width=32) | st.sampled_from([0.0, 0.1, 3.0, math.inf, -math.inf, math.nan])
+
+
+@given(
+    ranges=st.lists(ANY_RANGE, min_size=2, max_size=80),
+    first=st.floats(-6.0, 6.0),
+    share=st.floats(0.01, 1.0),
+    counter_clockwise=st.booleans(),
+    x_m=st.floats(-0.5, 0.5) | st.just(0.1),
+    upside_down=st.booleans(),
+)
+@settings(max_examples=300, deadline=None)
+@pytest.mark.filterwarnings("error")
+def test_whatever_a_scanner_sends_each_direction_gets_a_range_or_none(
+    ranges: list[float],
+    first: float,
+    share: float,
+    counter_clockwise: bool,
+    x_m: float,
+    upside_down: bool,
+) -> None:
+    step = share * math.tau / len(ranges) * (1 if counter_clockwise else -1)
+    mount = ScanMount(x_m, 0.0, 0.0, upside_down)
+    at_base = VirtualScan(len(ranges), first, step, mount, RADIUS_M)
+    told = at_base(np.array(ranges, np.float32).astype(float), 0.0, RANGE_M)
+    assert told.shape == at_base.angles.shape and len(told) >= len(ranges)
+    assert (np.isnan(told) | (told >= 0.0)).all()
+    if not np.any(np.array(ranges) > 0.0):
+        assert np.isnan(told).all()
+
+
 @pytest.mark.parametrize(
     ("beams", "first", "step"),
     [(1, 0.0, 0.1), (0, 0.0, 0.1), (90, 0.0, 0.1), (9, math.nan, 0.1), (9, 0.0, 0.0)],

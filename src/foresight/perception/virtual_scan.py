@@ -68,9 +68,10 @@ class VirtualScan:
         Args:
             ranges: (beams,) m as the scanner reports them.
             range_min_m: ranges up to this are no reading.
-            range_max_m: length of a beam without an echo.
+            range_max_m: ranges beyond it are no echo; length of a beam without an echo.
         """
         read = np.where(ranges > range_min_m, ranges, np.nan)
+        read[read > range_max_m] = np.inf
         if self._clockwise:
             read = read[::-1]
         if self._mount.distance_m < CENTRED_M:
@@ -135,7 +136,9 @@ class VirtualScan:
         rays, edge = self._crossings(starts, stops, turn > 0.0)
         along = stops[edge] - starts[edge]
         across = self._rays[rays, 0] * along[:, 1] - self._rays[rays, 1] * along[:, 0]
-        at_m = turn[edge] / across
+        crossed = turn[edge] * across > 0.0  # not: an edge that is seen end-on
+        rays, edge = rays[crossed], edge[crossed]
+        at_m = turn[edge] / across[crossed]
         order = np.lexsort((turn[edge] < 0.0, np.round(at_m, 9), rays))  # out before in again
         rays, at_m, edge = rays[order], at_m[order], edge[order]
         out, behind = turn[edge] > 0.0, behind[edge]
