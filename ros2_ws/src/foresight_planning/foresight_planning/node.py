@@ -96,7 +96,8 @@ class PlanningNode(ForesightNode[Parameters]):
         self.every(FEEDBACK_PERIOD_S, self._give_feedback, always=True)
 
     def activate(self) -> None:
-        self.senses = SensorBuffer()  # what was true before the pause need not be true now
+        # what was true before the pause need not be true now, but for the frame's name
+        self.senses = SensorBuffer(self.senses.base_frame)
         if self._pursuit is not None:
             self._pursuit.resume()
             self.get_logger().info("planning is active again; the goal goes on")

@@ -67,9 +67,9 @@ class SensorBuffer:
         pressed: whether the bumper is pressed; `presses` counts how often it was told so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, base_frame: str = "base_link") -> None:
         self.begun_s = time.monotonic()
-        self.base_frame = "base_link"
+        self.base_frame = base_frame
         self.driven = OdometryBuffer(KEPT_S, REACH_S)
         self.odometry, self.belief = Pulse(), Pulse()
         self.scans: deque[tuple[float, np.ndarray]] = deque(maxlen=SCANS_KEPT)
