@@ -34,7 +34,9 @@ def anchors(document: Path) -> set[str]:
 
 
 def exists(path: str) -> bool:
-    return (ROOT / path).exists() or (CORE / path).exists()
+    """In the checkout, in the core, or in a checkout at src/foresight of a colcon workspace."""
+    inside = path.removeprefix("src/foresight/")
+    return any((folder / name).exists() for folder in (ROOT, CORE) for name in (path, inside))
 
 
 def is_defined(name: str) -> bool:
