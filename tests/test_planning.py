@@ -61,7 +61,7 @@ def drive(
         yield navigator.update(now, shown, np.array([speed, 0, 0], np.float32))
 
 
-def escapes(step: NavigationStep) -> bool:
+def recovers(step: NavigationStep) -> bool:
     """Whether something else than the planner's plan is to be driven."""
     return step.status is Status.DRIVING and not np.array_equal(step.actions, AHEAD)
 
@@ -112,7 +112,7 @@ def test_nearly_there_for_a_while_is_there(navigator: Navigator) -> None:
     steps = list(drive(navigator, 6.0, view(x=0.15)))
     assert steps[1].status is Status.DRIVING
     assert steps[-1].status is Status.REACHED
-    assert not any(map(escapes, steps))
+    assert not any(map(recovers, steps))
 
 
 def test_new_goal_forgets_the_old_one(navigator: Navigator) -> None:
@@ -146,38 +146,66 @@ def test_a_clock_that_is_set_back_leaves_no_past(story: Bundle, navigator: Navig
 # ----- getting stuck
 
 
-def test_escapes_when_it_does_not_move(navigator: Navigator) -> None:
-    way_out = next(filter(escapes, drive(navigator, 30.0, FAR)))
-    assert way_out.actions[0, 0] < 0  # back first: what is ahead may be what holds it
-    assert way_out.actions[:, 1].any()  # and not the same way again
+def test_recovers_when_it_does_not_move(navigator: Navigator) -> None:
+    recovery = next(filter(recovers, drive(navigator, 30.0, FAR)))
+    assert recovery.actions[0, 0] < 0  # back first: what is ahead may be what holds it
+    assert recovery.actions[:, 1].any()  # and not in the same direction again
 
 
-def test_escapes_when_it_drives_about_without_getting_nearer(navigator: Navigator) -> None:
-    assert any(map(escapes, drive(navigator, 60.0, FAR, speed=0.4)))
+@pytest.mark.parametrize(("wall_y_m", "turn"), [(0.3, -1.0), (-0.3, 1.0)])
+def test_recovers_to_the_side_that_the_scan_shows_open(
+    navigator: Navigator, wall_y_m: float, turn: float
+) -> None:
+    """A wall ahead and another one beside the robot."""
+    beside = np.stack([np.linspace(-1.0, 0.3, 27), np.full(27, wall_y_m)], 1)
+    ahead = np.stack([np.full(13, 0.3), np.linspace(-0.3, 0.3, 13)], 1)
+    walls = np.concatenate([beside, ahead])
+    steps = (navigator.update(k * REPLAN_S, FAR, STANDING, walls) for k in range(100))
+    turns = next(filter(recovers, steps)).actions[:, 1]
+    assert np.sign(turns[turns != 0]).tolist() == [turn] * np.count_nonzero(turns)
 
 
-def test_no_escape_while_the_goal_comes_nearer(navigator: Navigator) -> None:
+def test_recoveries_in_a_row_turn_elsewhere(navigator: Navigator) -> None:
+    """The robot turns as it is told, but gets no nearer to the goal."""
+    heading, headings, twist, recovering = 0.0, [0.0], np.zeros(3, np.float32), False
+    for k in range(100):
+        step = navigator.update(k * REPLAN_S, FAR, twist)
+        if recovering and not recovers(step):
+            headings.append(heading)
+        recovering = recovers(step)
+        twist[1] = step.actions[0, 1] if recovering else 0.0
+        heading += REPLAN_S * float(twist[1])
+    towards = np.exp(1j * np.array(headings[:3]))
+    apart = np.abs(np.angle(towards[:, None] / towards)) + 10 * np.eye(3)
+    assert apart.min() > 0.7
+
+
+def test_recovers_when_it_drives_about_without_getting_nearer(navigator: Navigator) -> None:
+    assert any(map(recovers, drive(navigator, 60.0, FAR, speed=0.4)))
+
+
+def test_no_recovery_while_the_goal_comes_nearer(navigator: Navigator) -> None:
     def nearing(now: float) -> np.ndarray:
         return view(x=2.0, close=0.1, seconds=62.0 - now)
 
-    assert not any(map(escapes, drive(navigator, 60.0, nearing)))
+    assert not any(map(recovers, drive(navigator, 60.0, nearing)))
 
 
-def test_after_an_escape_the_plan_is_driven_again(navigator: Navigator) -> None:
-    steps = [escapes(step) for step in drive(navigator, 30.0, FAR)]
+def test_after_a_recovery_the_plan_is_driven_again(navigator: Navigator) -> None:
+    steps = [recovers(step) for step in drive(navigator, 30.0, FAR)]
     assert False in steps[steps.index(True) :]
 
 
-def test_gives_up_after_repeated_escapes(navigator: Navigator) -> None:
+def test_gives_up_after_repeated_recoveries(navigator: Navigator) -> None:
     steps = list(drive(navigator, 300.0, FAR))
     blocked = [step.status for step in steps].index(Status.BLOCKED)
-    tries = [escapes(step) for step in steps[:blocked]]
+    tries = [recovers(step) for step in steps[:blocked]]
     assert sum(a and not b for a, b in zip(tries[1:], tries[:-1], strict=True)) >= 3
     assert not steps[blocked].actions.any()
 
 
 def test_does_not_give_up_while_it_gets_nearer_now_and_then(navigator: Navigator) -> None:
-    """It sticks again and again, but each time a little further on."""
+    """It gets stuck again and again, but each time a little further on."""
 
     def in_jerks(now: float) -> np.ndarray:
         return view(x=2.0, close=0.1, seconds=60.0 - 5.0 * (now // 30.0))
@@ -190,10 +218,10 @@ def test_new_goal_after_giving_up(navigator: Navigator) -> None:
     assert any(step.status is Status.BLOCKED for step in drive(navigator, 300.0, FAR))
     navigator.set_goal(ANYWHERE)
     steps = list(drive(navigator, 1.2, FAR, since=300.0))
-    assert all(step.status is Status.DRIVING and not escapes(step) for step in steps)
+    assert all(step.status is Status.DRIVING and not recovers(step) for step in steps)
 
 
-def test_every_escape_keeps_the_limits(story: Bundle) -> None:
+def test_every_recovery_keeps_the_limits(story: Bundle) -> None:
     low, high = story.manifest.action.low, story.manifest.action.high
     for seed in range(5):
         navigator = Navigator(story, seed)
@@ -219,7 +247,7 @@ def test_plan_goes_on_where_the_last_one_has_got_to(navigator: Navigator) -> Non
 def test_plan_that_led_nowhere_is_not_taken_up_again(navigator: Navigator) -> None:
     steps = list(drive(navigator, 30.0, FAR))
     assert steps[1].collision.any()  # the warm start, as the scripted planner shows it
-    assert not steps[list(map(escapes, steps)).index(True) + 1].collision.any()
+    assert not steps[list(map(recovers, steps)).index(True) + 1].collision.any()
 
 
 def test_same_seed_same_plan(model: Bundle) -> None:

@@ -19,8 +19,7 @@ _REVERSE_PACE, _TURN_PACE, _FORWARD_PACE = 0.8, 0.8, 0.4  # shares of the highes
 _SIDE_M = 0.01  # beside the footprint, as the safety controller counts it
 _OPEN_M = 0.6  # more room than this is no better
 _SAME_RAD = 1.0  # headings nearer than this to each other count as the same
-_HALF_TURN_RAD = np.linspace(0.0, math.pi, 25)
-_BEARINGS_RAD = np.concatenate([_HALF_TURN_RAD, -_HALF_TURN_RAD[1:]])  # least turning first
+_BEARINGS_RAD = np.array(sorted(np.linspace(-math.pi, math.pi, 49), key=abs))
 
 
 def manoeuvre(

@@ -1,4 +1,4 @@
-"""Driving to a goal latent: replan, notice arrival, get out of dead ends."""
+"""Driving to a goal latent: replan, notice arrival, recover where planning leads nowhere."""
 
 from __future__ import annotations
 
@@ -11,6 +11,14 @@ import numpy as np
 
 from foresight.bundle import Bundle, BundleError
 from foresight.bundle.manifest import PLANNER
+from foresight.control.recovery import (
+    ADVANCE_M,
+    BACK_OFF_M,
+    OpenHeadings,
+    manoeuvre,
+    remaining,
+)
+from foresight.control.safety import Plan
 from foresight.perception.scan import scan_points as scan_points
 from foresight.planning.goal_pose_filter import GoalPoseFilter
 from foresight.runtime.dynamics import Relation
@@ -22,7 +30,7 @@ STUCK_S, STUCK_M = 4.0, 0.15  # hardly driven and no nearer for this long: stuck
 ASTRAY_S = 12.0  # driven about, but no nearer for this long: astray
 FAR_M = 100.0  # where obstacles are put that are not there
 PROGRESS_S = 0.5  # nearer means this many seconds less to go than ever before
-BLOCKED_AFTER_ESCAPES = 8
+BLOCKED_AFTER_RECOVERIES = 8
 
 
 class Status(Enum):
@@ -81,6 +89,7 @@ class Navigator:
         self._noise_shape = self._session.inputs["noise"]
         self._arrived_gap = manifest.calibration.arrived_gap
         self._rng = np.random.default_rng(seed)
+        self._open_headings = OpenHeadings(manifest.body.footprint_radius_m)
         self.clear_goal()
 
     def clear_goal(self) -> None:
@@ -89,7 +98,8 @@ class Navigator:
         self._plan: np.ndarray | None = None
         self._sent: np.ndarray | None = None  # what was to be done from then on
         self._planned_at_s = 0.0
-        self._escape: tuple[float, np.ndarray] | None = None
+        self._recovery: Plan | None = None
+        self._heading_rad = 0.0  # by dead reckoning from here on
         self._driven: deque[tuple[float, float]] = deque(maxlen=1000)
         self._begin(None, True)
 
@@ -112,7 +122,8 @@ class Navigator:
         self._goal = None if latent is None else latent.astype(np.float32)
         self._final = final
         self._sight = GoalPoseFilter()
-        self._arrivals = self._escapes = 0
+        self._arrivals = self._recoveries = 0
+        self._open_headings.forget()
         self._nearly_since_s: float | None = None
         self._best_eta_s, self._best_at_s = math.inf, 0.0
 
@@ -141,6 +152,8 @@ class Navigator:
             goal, final = self._goal, self._final
             self.clear_goal()
             self._begin(goal, final)
+        if math.isfinite(self._stamp_s):
+            self._heading_rad += float(proprioception[1]) * (stamp_s - self._stamp_s)
         self._stamp_s = stamp_s
         delay_s = min(max(delay_s, 0.0), self._duration_s)
         seen = self._relation(latent[None], self._goal[None])
@@ -170,7 +183,8 @@ class Navigator:
         if arrived and self._final:
             status, chosen = Status.REACHED, np.zeros_like(actions[0])
         else:
-            status, chosen = self._way_on(stamp_s, eta_s, proprioception, actions[0])
+            speed_mps = abs(float(proprioception[0]))
+            status, chosen = self._drive_on(stamp_s, eta_s, speed_mps, actions[0], obstacles)
         self._sent = chosen
         return NavigationStep(
             status, chosen, energy[0], collision[0], latents[0], eta_s, (x, y, yaw), close
@@ -195,50 +209,63 @@ class Navigator:
         settled = self._nearly_since_s is not None and stamp_s - self._nearly_since_s >= SETTLE_S
         return self._arrivals >= 2 or settled
 
-    def _way_on(
-        self, stamp_s: float, eta_s: float, proprioception: np.ndarray, planned: np.ndarray
+    def _drive_on(
+        self,
+        stamp_s: float,
+        eta_s: float,
+        speed_mps: float,
+        planned: np.ndarray,
+        obstacles: np.ndarray | None,
     ) -> tuple[Status, np.ndarray]:
-        """The plan, or an escape from where planning leads nowhere."""
-        if self._escape is not None:
-            rest = self._rest_of_escape(stamp_s, *self._escape)
+        """The plan (H, A), or a recovery manoeuvre where planning leads nowhere."""
+        if self._recovery is not None:
+            rest = self._rest_of_recovery(self._recovery, stamp_s, planned)
             if rest.any():
                 return Status.DRIVING, rest
-            self._escape, self._best_at_s = None, stamp_s
+            self._recovery, self._best_at_s = None, stamp_s
             self._driven.clear()
-        if not self._stuck(stamp_s, eta_s, abs(float(proprioception[0]))):
+        if not self._stuck(stamp_s, eta_s, speed_mps):
             return Status.DRIVING, planned
-        self._escapes += 1
-        if self._escapes > BLOCKED_AFTER_ESCAPES and self._final:
+        self._recoveries += 1
+        if self._recoveries > BLOCKED_AFTER_RECOVERIES and self._final:
             return Status.BLOCKED, np.zeros_like(planned)
         self._plan = None  # as a warm start it would lead back
-        self._escape = (stamp_s, self._draw_escape(len(planned)))
-        return Status.DRIVING, self._escape[1]
+        self._recovery = self._plan_recovery(stamp_s, obstacles)
+        return Status.DRIVING, self._rest_of_recovery(self._recovery, stamp_s, planned)
+
+    def _rest_of_recovery(self, recovery: Plan, stamp_s: float, planned: np.ndarray) -> np.ndarray:
+        """Its next actions, as many and of the same type as those of a plan (H, A)."""
+        return remaining(recovery, stamp_s, len(planned)).astype(planned.dtype)
 
     def _stuck(self, stamp_s: float, eta_s: float, speed_mps: float) -> bool:
-        """Standing about, or driving about, without coming nearer to the goal."""
+        """Standing, or driving about, without coming nearer to the goal."""
         if eta_s < self._best_eta_s - PROGRESS_S:
-            self._best_eta_s, self._best_at_s, self._escapes = eta_s, stamp_s, 0
+            self._best_eta_s, self._best_at_s, self._recoveries = eta_s, stamp_s, 0
+            self._open_headings.forget()
         if self._nearly_since_s is not None:
             self._best_at_s = stamp_s
         self._driven.append((stamp_s, speed_mps))
         while self._driven[0][0] < stamp_s - STUCK_S:
             self._driven.popleft()
         lost_s = stamp_s - self._best_at_s
-        way_m = STUCK_S * sum(speed for _, speed in self._driven) / len(self._driven)
-        return lost_s >= ASTRAY_S or (lost_s >= STUCK_S and way_m < STUCK_M)
+        driven_m = STUCK_S * sum(speed for _, speed in self._driven) / len(self._driven)
+        return lost_s >= ASTRAY_S or (lost_s >= STUCK_S and driven_m < STUCK_M)
 
-    def _draw_escape(self, horizon: int) -> np.ndarray:
-        """Back off, turn to one side, drive off: (H, 2) m/s, rad/s, zeros after the last move."""
-        turn = float(self._rng.choice([-1, 1]) * self._rng.uniform(0.4, 0.9)) * self._high[1]
-        back, forth = 0.8 * self._low[0], 0.5 * self._high[0]
-        moves = [(back, 0.0)] * 2 + [(0.0, turn)] * 2 + [(forth, 0.0)] * 2
-        escape = np.zeros((horizon, 2), np.float32)
-        escape[: len(moves)] = moves[:horizon]
-        return escape
-
-    def _rest_of_escape(self, stamp_s: float, began_s: float, moves: np.ndarray) -> np.ndarray:
-        done = int((stamp_s - began_s) / self._duration_s)
-        return np.concatenate([moves[done:], np.zeros_like(moves[:done])])
+    def _plan_recovery(self, stamp_s: float, obstacles: np.ndarray | None) -> Plan:
+        """Back off, turn to open floor elsewhere than ahead, drive on."""
+        points = np.zeros((0, 2)) if obstacles is None else obstacles
+        points = points[np.isfinite(points).all(1)]
+        self._open_headings.rule_out(self._heading_rad)
+        turn_rad = self._open_headings.choose(points + (BACK_OFF_M, 0.0), self._heading_rad)
+        return manoeuvre(
+            stamp_s,
+            self._duration_s,
+            self._low,
+            self._high,
+            back_off_m=BACK_OFF_M,
+            turn_rad=turn_rad,
+            advance_m=ADVANCE_M,
+        )
 
     def _committed(self, stamp_s: float, delay_s: float, proprioception: np.ndarray) -> np.ndarray:
         """Mean command (A,) of what was planned before, over `delay_s` from now on; without a plan
