@@ -392,7 +392,7 @@ def test_after_a_bump_it_backs_off_turns_away_and_drives_by_plan_again() -> None
     bench = Bench()
     bench.drive(0.4, 0.0)
     bench.controller.on_bumper(bench.now_s, True)
-    reasons, way_m, turned_rad = [], 0.0, 0.0
+    reasons, backed_off_m, turned_rad = [], 0.0, 0.0
     for tick in range(round(6.0 / PERIOD_S)):
         if tick % 4 == 0:
             bench.plan(0.4, 0.0)
@@ -400,7 +400,7 @@ def test_after_a_bump_it_backs_off_turns_away_and_drives_by_plan_again() -> None
         bench.odometry = (command.linear, command.angular)
         if command.reason is Reason.BACKING_OFF:
             bench.controller.on_bumper(bench.now_s, False)
-            way_m -= command.linear * PERIOD_S
+            backed_off_m -= command.linear * PERIOD_S
         turned_rad += command.angular * PERIOD_S
         if command.reason not in reasons:
             reasons.append(command.reason)
@@ -410,7 +410,7 @@ def test_after_a_bump_it_backs_off_turns_away_and_drives_by_plan_again() -> None
         Reason.TURNING_AWAY,
         Reason.FOLLOWING_PLAN,
     ]
-    assert way_m == pytest.approx(0.1, abs=0.02)
+    assert backed_off_m == pytest.approx(0.1, abs=0.02)
     assert turned_rad == pytest.approx(0.6, abs=0.1)
 
 
@@ -427,7 +427,7 @@ def backing_off() -> Bench:
     return bench
 
 
-def test_a_fault_ends_the_way_out_of_a_bump() -> None:
+def test_a_fault_ends_the_reaction_to_a_bump() -> None:
     bench = backing_off()
     bench.odometry = None
     assert bench.run(1.0).at_rest
@@ -437,7 +437,7 @@ def test_a_fault_ends_the_way_out_of_a_bump() -> None:
 
 
 @pytest.mark.parametrize("anew", ["activated", "reset"])
-def test_the_way_out_of_a_bump_is_not_gone_on_with(anew: str) -> None:
+def test_activation_and_reset_end_the_reaction_to_a_bump(anew: str) -> None:
     bench = backing_off()
     if anew == "activated":
         bench.controller.deactivate()

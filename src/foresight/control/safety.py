@@ -345,18 +345,18 @@ class SafetyController:
             return _Wish(Reason.DEACTIVATED if self._was_active else Reason.NOT_ACTIVE)
         fault = self._sensor_fault(steady_s)
         if fault is not None:
-            self._recovery = _Recovery()
+            self._bump_reaction = _BumpReaction()
             return fault
         planned = self._planned(steady_s, ros_s)
-        wish = self._recovered(planned, steady_s)
+        wish = self._after_bump(planned, steady_s)
         return self._held_back(wish, steady_s) if wish.linear else wish
 
-    def _recovered(self, planned: _Wish, steady_s: float) -> _Wish:
-        """The wish, or the way out of a bump that the planner does not leave by itself."""
+    def _after_bump(self, planned: _Wish, steady_s: float) -> _Wish:
+        """The wish, or the reaction to a bump that the planner does not leave by itself."""
         forward = planned.linear > 0.0
         pose = self._pose_at(steady_s)
         turn = math.copysign(_TURN_AWAY_RADPS, planned.angular)
-        phase = self._recovery.phase(steady_s, pose, forward, self._bumper)
+        phase = self._bump_reaction.phase(steady_s, pose, forward, self._bumper)
         if phase is Reason.BACKING_OFF:
             return _Wish(phase, -min(_BACK_OFF_MPS, -self._limits.linear_min_mps))
         if phase is Reason.TURNING_AWAY:
@@ -396,7 +396,7 @@ class SafetyController:
         self._inbox: list[_Arrived] = []
         self._plans: list[_Arrived] = []  # the one being executed, then those yet to start
         self._plan_fault: Reason | None = None
-        self._recovery = _Recovery()
+        self._bump_reaction = _BumpReaction()
 
     def _refuse_plans(self, fault: Reason) -> None:
         self._forget_plans()
@@ -533,8 +533,12 @@ class _Arrived:
     plan: Plan
 
 
-class _Recovery:
-    """The way out of a bump: wait for the planner, back off, turn, then drive by plan again."""
+class _BumpReaction:
+    """The last resort after a bump: wait for the planner, back off, turn, return to the plan.
+
+    Unlike the manoeuvre of `foresight.control.recovery`, which is a plan, this closes its loop on
+    odometry, and ends the moment that the plan no longer leads forward.
+    """
 
     def __init__(self) -> None:
         self._reset()
@@ -550,7 +554,7 @@ class _Recovery:
         Args:
             now_s: steady clock, s.
             pose: by dead reckoning.
-            forward: whether the plan leads forward; one that does not is the better way out.
+            forward: whether the plan leads forward; one that does not leads away by itself.
             pressed: whether the bumper is pressed.
         """
         if not forward or not (pressed or self._phase):
