@@ -169,6 +169,7 @@ def test_a_cancelled_launch_leaves_its_processes():
         assert runs(pid)
     finally:
         os.kill(pid, signal.SIGKILL)
+        loop.run_until_complete(asyncio.wait([process.get_asyncio_future()], timeout=5.0))
 
 
 # processes
