@@ -13,7 +13,12 @@ import sys
 import textwrap
 from pathlib import Path
 
+from launch import LaunchContext
+from launch.actions import DeclareLaunchArgument
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+
 from foresight_actuation.node import Parameters as Actuation
+from foresight_bringup.arguments import SHARE, TRUE
 from foresight_lifecycle.manager import Parameters as LifecycleManager
 from foresight_memory.node import Parameters as Memory
 from foresight_mission.node import Parameters as Mission
@@ -32,6 +37,7 @@ STACK = {
     "lifecycle_manager": LifecycleManager,
 }
 BESIDE = {"mission": Mission, "sim": Sim}
+LAUNCH_FILES = ("foresight", "simulation", "demo", "mission", "soak", "description")
 FROM_LAUNCH = {"robot", "bundle", "file", "node_names", "autostart", "respawn", "respawned"}
 """Launch arguments set these, not the parameter file."""
 HEAD = """\
@@ -41,15 +47,46 @@ HEAD = """\
 """
 
 
-def table(rules: dict[str, Rule]) -> str:
-    """The parameters of one node in Markdown."""
+def _table(rows: list[list[str]]) -> str:
+    """In Markdown; the first row is the head."""
+    rows.insert(1, ["---"] * len(rows[0]))
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+
+
+def arguments_of(file: str) -> str:
+    """What one launch file takes."""
+    source = PythonLaunchDescriptionSource(str(SHARE / "launch" / f"{file}.launch.py"))
+    rows = [["argument", "default", "meaning"]]
+    for entity in source.get_launch_description(LaunchContext()).entities:
+        if not isinstance(entity, DeclareLaunchArgument):
+            continue
+        choices = entity.choices or []
+        is_flag = TRUE[0] in choices
+        meaning = entity.description
+        if is_flag:
+            meaning += " true or false."
+        elif choices:
+            meaning += f" One of {', '.join(choices)}."
+        rows.append([f"`{entity.name}`", _argument_default(entity), meaning])
+    return _table(rows)
+
+
+def _argument_default(argument: DeclareLaunchArgument) -> str:
+    if argument.default_value is None:
+        return "required"
+    text = "".join(part.perform(LaunchContext()) for part in argument.default_value)
+    return f"`{text.removeprefix(f'{SHARE}/')}`" if text else "empty"
+
+
+def parameters_of(rules: dict[str, Rule]) -> str:
+    """The parameters of one node."""
     live = any(rule.live for rule in rules.values())
     head = ["parameter", "default", "range", *(["live"] if live else []), "meaning"]
-    rows = [head, ["---"] * len(head)]
+    rows = [head]
     for name, rule in rules.items():
         changes = [("yes" if rule.live else "")] if live else []
         rows.append([f"`{name}`", _default(rule), _range(rule), *changes, rule.description])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
+    return _table(rows)
 
 
 def _default(rule: Rule) -> str:
@@ -97,9 +134,8 @@ def parameter_file() -> str:
 
 def filled(text: str) -> str:
     """The text with each marked part written anew."""
-    parts = {
-        f"parameters of {node}": table(rules_of(kind)) for node, kind in (STACK | BESIDE).items()
-    }
+    parts = {f"parameters of {n}": parameters_of(rules_of(k)) for n, k in (STACK | BESIDE).items()}
+    parts |= {f"arguments of {file}.launch.py": arguments_of(file) for file in LAUNCH_FILES}
 
     def part(match: re.Match[str]) -> str:
         return f"{match[1]}\n{parts.pop(match[2])}\n{match[3]}"

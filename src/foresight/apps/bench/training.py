@@ -10,7 +10,10 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from foresight import resources
 from foresight.apps.bench.matmul import torch_rate
+from foresight.bodies.differential_drive import DifferentialDrive
+from foresight.bodies.profile import RobotProfile
 from foresight.data.dataset import PERIOD_S, Episode, save_episode
 from foresight.data.windows import Drives
 from foresight.training import train as training
@@ -46,7 +49,8 @@ def train(device: str | None = None, updates: int = 20) -> dict[str, float]:
 
 def _updates(drives: Drives, team: Team, count: int) -> tuple[int, float, float]:
     """Frames, seconds and operations of `count` updates."""
-    model, optimiser = training._begin(drives, 0, None, team)
+    body = DifferentialDrive.of(RobotProfile.load(resources.robot_profile()))
+    model, optimiser = training._begin(drives, body, 0, None, team)
     batches = training._batches(drives, 0, _WARM_UP + count, 0, team.share(training.BATCH))
 
     def update() -> int:
