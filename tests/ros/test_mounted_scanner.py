@@ -25,7 +25,7 @@ pytestmark = pytest.mark.timeout(180)
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 MOUNT = {"x_m": 0.1, "z_m": 0.16, "yaw_deg": 90.0, "upside_down": True}
-BRING_UP_S = 60.0
+BRING_UP_S, EXPLORE_S = 60.0, 90.0
 DRIVEN_M = 4.0
 """So far the robot explores home 0, past furniture."""
 
@@ -74,25 +74,26 @@ def test_the_robot_explores_without_a_bump(bench: Bench) -> None:
     states = bench.collect(String, "system_state", LATCHED)
     bumps = bench.collect(Bool, "bumper", 50)
     diagnostics = bench.collect(DiagnosticArray, "diagnostics", 50)
+
+    def mounts() -> dict[str, str]:
+        return {
+            status.name: pair.value
+            for array in diagnostics
+            for status in array.status
+            for pair in status.values
+            if pair.key == "scan mount"
+        }
+
+    bench.wait_for(lambda: states and states[-1].data == "active", BRING_UP_S)
+    said = "x 0.100 m, y 0.000 m, yaw 90.0 deg, upside down (tf_static)"
+    bench.wait_for(lambda: mounts() == {"/actuation": said, "/planning": said}, BRING_UP_S)
     feedback: list[Any] = []
     client = ActionClient(bench.peer, Explore, "explore")
-    bench.wait_for(lambda: states and states[-1].data == "active", BRING_UP_S)
     bench.wait_for(client.server_is_ready)
     client.send_goal_async(
         Explore.Goal(time_limit_s=600.0),
         feedback_callback=lambda message: feedback.append(message.feedback),
     )
-    bench.wait_for(
-        lambda: feedback and feedback[-1].distance_travelled_m > DRIVEN_M, timeout_s=90.0
-    )
+    bench.wait_for(lambda: feedback and feedback[-1].distance_travelled_m > DRIVEN_M, EXPLORE_S)
     client.destroy()
     assert bumps and not any(bump.data for bump in bumps)
-    mounts = {
-        status.name: pair.value
-        for array in diagnostics
-        for status in array.status
-        for pair in status.values
-        if pair.key == "scan mount"
-    }
-    said = "x 0.100 m, y 0.000 m, yaw 90.0 deg, upside down (tf_static)"
-    assert mounts == {"/actuation": said, "/planning": said}
