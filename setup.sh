@@ -334,7 +334,8 @@ tell_provider() {
   provider=$(sed -n 's/^the planner runs on //p' "$state/check.log")
   printf 'The planner runs on %s.\n' "$provider"
   [ "$provider" = CPUExecutionProvider ] || return 0
-  reason=$(grep -m 1 -oE '[^ ]*\.so[^ ]*: cannot open .*|CUDA failure.*|Failed to .*' "$state/check.log" || true)
+  reason=$(grep -m 1 -oE '[^ ]*\.so[^ ]*: cannot open [^:]*|CUDA driver version is insufficient|no CUDA-capable device' \
+    "$state/check.log" || true)
   printf 'setup: warning: GPU=1, but CUDA cannot be used on this machine%s.\n' "${reason:+: $reason}" >&2
   printf 'setup: it takes an NVIDIA GPU and driver 580 or newer (nvidia-smi shows both).\n' >&2
 }

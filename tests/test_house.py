@@ -12,11 +12,16 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from catkin_pkg.packages import find_package_paths
 from packaging.requirements import Requirement
+
+import foresight
+from foresight import resources
 
 ROOT = Path(__file__).resolve().parent.parent
 CORE = ROOT / "src" / "foresight"
-PACKAGES = sorted(path.parent for path in ROOT.glob("ros2_ws/src/*/package.xml"))
+NODES = sorted(path.parent for path in ROOT.glob("ros2_ws/src/*/package.xml"))
+PACKAGES = [CORE.parent, *NODES]
 PYTHON_PACKAGES = [
     folder
     for folder in [
@@ -47,12 +52,16 @@ ROSDEP_KEYS = {
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
     "osrf_pycommon": "python3-osrf-pycommon",
+    "psutil": "python3-psutil",
     "pytest": "python3-pytest",
+    "rich": "python3-rich",
+    "scipy": "python3-scipy",
     "yaml": "python3-yaml",
 }
-# come with the core's own environment, not from a distribution
-FROM_THE_CORE = {"foresight", "mujoco", "av", "rich"}
+# distribution on PyPI -> Python module, where the two differ
+MODULES = {"opencv-python": "cv2", "pillow": "PIL", "py-trees": "py_trees", "pyyaml": "yaml"}
 TRAINING_ONLY = {"torch", "h5py", "onnx", "onnxscript", "rosbags"}
+TRAINING_TOOLS = {"ray", "tensorboardX"}
 SIMULATION_ONLY = {"mujoco", "matplotlib", "av"}
 
 
@@ -74,7 +83,31 @@ def name_of(path: Path) -> str:
     return path.name
 
 
-@pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
+def package_name(folder: Path) -> str:
+    return "foresight" if folder == CORE.parent else folder.name
+
+
+def declared(folder: Path, *tags: str) -> set[str]:
+    """The keys that a package's manifest names under these tags."""
+    manifest = ElementTree.parse(folder / "package.xml").getroot()
+    return {element.text or "" for tag in tags for element in manifest.iter(tag)}
+
+
+def rosdep_keys(modules: set[str]) -> set[str]:
+    return {ROSDEP_KEYS.get(name, name) for name in modules - set(sys.stdlib_module_names)}
+
+
+def required_by_pip(file: str) -> dict[str, Requirement]:
+    """The requirements that a file below src lists, by name."""
+    lines = (ROOT / "src" / file).read_text().splitlines()
+    texts = [line.partition("#")[0] for line in lines if line and line[0] not in "#-"]
+    return {requirement.name: requirement for requirement in map(Requirement, texts)}
+
+
+FROM_PIP = required_by_pip("requirements.txt") | required_by_pip("requirements-sim.txt")
+
+
+@pytest.mark.parametrize("folder", NODES, ids=package_name)
 def test_robot_imports_nothing_of_training_or_simulation(folder: Path) -> None:
     """Blocks the modules, then imports whatever of the core the package's nodes name."""
     forbidden = TRAINING_ONLY | (
@@ -134,23 +167,113 @@ def test_command_line_starts_without_torch() -> None:
     assert ran.returncode == 0, ran.stderr
 
 
-@pytest.mark.parametrize("folder", PYTHON_PACKAGES, ids=name_of)
+@pytest.mark.parametrize("folder", PYTHON_PACKAGES, ids=package_name)
 def test_manifest_names_every_import(folder: Path) -> None:
-    manifest = ElementTree.parse(folder / "package.xml").getroot()
-    declared = {e.text for tag in ("depend", "exec_depend") for e in manifest.iter(tag)}
-    imported = top_level_imports(folder / folder.name)
-    imported -= set(sys.stdlib_module_names) | FROM_THE_CORE | {folder.name}
-    assert {ROSDEP_KEYS.get(name, name) for name in imported} <= declared
+    name = package_name(folder)
+    imported = top_level_imports(folder / name) - FROM_PIP.keys() - {name}
+    if folder == CORE.parent:  # the robot's part; whoever trains or simulates brings the rest
+        imported -= TRAINING_ONLY | TRAINING_TOOLS | SIMULATION_ONLY
+        imported -= {"launch", "PIL", "pydantic_core"}
+    assert rosdep_keys(imported) <= declared(folder, "depend", "exec_depend")
 
 
-@pytest.mark.parametrize("folder", PACKAGES, ids=name_of)
+@pytest.mark.parametrize("folder", PACKAGES, ids=package_name)
+def test_manifest_names_every_import_of_the_package_s_tests(folder: Path) -> None:
+    assert list(folder.glob("test/test_*.py"))
+    imported = top_level_imports(folder / "test") - FROM_PIP.keys() - {package_name(folder)}
+    assert rosdep_keys(imported) <= declared(folder, "depend", "exec_depend", "test_depend")
+
+
+def test_bringup_names_every_import_of_the_launch_files_and_whatever_they_start() -> None:
+    found = declared(ROOT / "ros2_ws/src/foresight_bringup", "exec_depend")
+    assert rosdep_keys(top_level_imports(ROOT / "launch")) <= found | {"foresight_bringup"}
+    shared = {"foresight_interfaces", "foresight_bringup"}
+    assert {folder.name for folder in NODES} <= found | shared
+
+
+@pytest.mark.parametrize("folder", PACKAGES, ids=package_name)
 def test_manifest_is_whole(folder: Path) -> None:
     manifest = ElementTree.parse(folder / "package.xml").getroot()
-    assert manifest.findtext("name") == folder.name
-    assert manifest.findtext("license") == "Apache-2.0"
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert manifest.findtext("name") == package_name(folder)
+    assert manifest.findtext("version") == project["version"] == foresight.__version__
+    assert manifest.findtext("license") == project["license"]
     assert "@" in manifest.find("maintainer").attrib["email"]
     build_type = "ament_python" if (folder / "setup.py").exists() else "ament_cmake"
     assert manifest.findtext("export/build_type") == build_type
+    if build_type == "ament_python":
+        assert f'version="{project["version"]}"' in (folder / "setup.py").read_text()
+
+
+def test_core_is_the_same_for_pip_and_for_colcon() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    setup = (CORE.parent / "setup.py").read_text()
+    assert f'package_name = "{project["name"]}"' in setup
+    for command, function in project["scripts"].items():
+        assert f'"{command} = {function}"' in setup
+
+
+def test_what_pip_brings_comes_from_rosdep_or_the_requirements_but_not_from_both() -> None:
+    """So `rosdep install` and the one line of pip in docs/install.md are enough, and least."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    robot, simulated = required_by_pip("requirements.txt"), required_by_pip("requirements-sim.txt")
+    assert not robot.keys() & simulated.keys()
+    keys = declared(CORE.parent, "exec_depend")
+    more = declared(ROOT / "ros2_ws/src/foresight_demo", "exec_depend")
+    for wanted, listed, by_rosdep in (
+        (project["dependencies"] + extras["cpu"], robot, keys),
+        (extras["sim"], simulated, keys | more),
+    ):
+        names = {Requirement(text).name for text in wanted}
+        modules = {name: MODULES.get(name, name) for name in names}
+        missing = {n for n in names if not rosdep_keys({modules[n]}) <= by_rosdep}
+        assert missing == listed.keys()
+
+
+def test_requirements_are_pinned_as_the_constraints_are() -> None:
+    pins = constraints()
+    for name, requirement in FROM_PIP.items():
+        assert str(requirement.specifier) == f"=={pins[name]}"
+
+
+def test_install_guide_names_the_requirements() -> None:
+    guide = (ROOT / "docs/install.md").read_text()
+    for file in ("requirements.txt", "requirements-sim.txt"):
+        assert f"src/foresight/src/{file}" in guide
+
+
+def test_colcon_and_rosdep_find_our_packages_and_nothing_else() -> None:
+    """In any workspace that holds the checkout: no underlay, no wheel, no checkout as a whole."""
+    ours = {package_name(folder) for folder in PACKAGES}
+    colcon = "import sys; from colcon_core.command import main; sys.exit(main())"
+    command = [sys.executable, "-c", colcon, "--log-base", os.devnull, "list", "--names-only"]
+    listed = subprocess.run([*command, "--base-paths", ROOT], capture_output=True, text=True)
+    assert sorted(listed.stdout.split()) == sorted(ours), listed.stderr
+    manifests = find_package_paths(str(ROOT))  # which rosdep reads for --from-paths
+    assert {ROOT / path for path in manifests} == set(PACKAGES)
+
+
+def test_share_holds_every_shipped_file() -> None:
+    """Of the workspace as built; an edit is seen at once, for they are links."""
+    for folder in ("launch", "config", "models"):
+        source, installed = ROOT / folder, resources.share() / folder
+        assert files_below(installed) == files_below(source)
+        assert all(os.path.samefile(installed / f, source / f) for f in files_below(source))
+
+
+def files_below(folder: Path) -> set[Path]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder) for path in files if "__pycache__" not in path.parts}
+
+
+def test_no_path_counts_parents() -> None:
+    """What is installed lies elsewhere: files are found through the share of foresight_bringup."""
+    sources = [*CORE.rglob("*.py"), *ROOT.glob("launch/*.py")]
+    sources += ROOT.glob("ros2_ws/src/*/foresight_*/*.py")
+    assert len(sources) > 100
+    counting = re.compile(r"\.parents\[\d|\.parent\.parent|__file__.*\.parent\b")
+    assert [path.name for path in sources if counting.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize("path", INTERFACES, ids=name_of)
@@ -178,11 +301,16 @@ def test_interfaces_are_all_built() -> None:
         assert f'"{path.parent.name}/{path.name}"' in listed
 
 
+def constraints() -> dict[str, str]:
+    """The versions that setup.sh installs, by name."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    return dict(line.split("==") for line in lines if line and not line.startswith("#"))
+
+
 def test_every_dependency_is_pinned() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]
-    lines = (ROOT / "constraints.txt").read_text().splitlines()
-    pins = dict(line.split("==") for line in lines if line and not line.startswith("#"))
+    pins = constraints()
     for requirement in (Requirement(text) for group in groups for text in group):
         assert requirement.name in pins
         assert requirement.specifier.contains(pins[requirement.name])
@@ -207,6 +335,37 @@ def colcon_arguments(checkout: Path, prefixes: list[Path]) -> str:
         ["bash", "-c", script], env=environment, capture_output=True, text=True, check=True
     )
     return done.stdout.partition("colcon_core")[2]
+
+
+def test_packaging_is_no_older_than_setuptools_needs(checkout: Path) -> None:
+    """Ubuntu 24.04 has packaging 24.0, which the virtual environment would take: setuptools 79
+    then stops with "Cannot import packaging.licenses" when it builds the core."""
+    script = (
+        f"source {checkout}/setup.sh; ros=/opt/ros/jazzy; pip_install cpu,build onnxruntime-gpu"
+    )
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    before = done.stdout.partition("--editable")[0].splitlines()
+    assert any({"install", "setuptools", "packaging"} <= set(line.split()) for line in before)
+
+
+@pytest.mark.parametrize(
+    ("log", "says"),
+    (
+        ("the planner runs on CUDAExecutionProvider\n", "runs on CUDAExecutionProvider"),
+        (
+            "Failed to load libx.so with error: libcuda.so.1: cannot open shared object file: No\n"
+            "the planner runs on CPUExecutionProvider\n",
+            "cannot be used on this machine: libcuda.so.1: cannot open shared object file.",
+        ),
+    ),
+)
+def test_setup_tells_whether_the_gpu_is_used(checkout: Path, log: str, says: str) -> None:
+    (checkout / ".venv/setup").mkdir()
+    (checkout / ".venv/setup/check.log").write_text(log)
+    script = f"source {checkout}/setup.sh; tell_provider 2>&1"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert says in done.stdout
+    assert ("warning" in done.stdout) == ("CPU" in log)
 
 
 def test_plain_colcon_build_leaves_the_underlay_alone() -> None:
