@@ -14,28 +14,31 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from foresight import worlds
 from foresight.apps.cli import app
 from foresight.bodies.profile import RobotProfile
 from foresight.control.limits import VelocityLimiter
 from foresight.data.collect import collect
 from foresight.data.dataset import load_episode
-from foresight.data.recording import put_down, record
+from foresight.data.recording import record
 from foresight.exploration.collection_policy import CollectionPolicy, ways_through_gaps
 from foresight.exploration.occupancy_grid import OccupancyGrid
-from foresight.worlds.apartments.apartment import Apartment, free_space
-from foresight.worlds.apartments.randomise import Variation
-from foresight.worlds.apartments.simulator import Conditions, Noise, Simulator
+from foresight.interfaces import World
+from foresight.worlds.apartments.apartment import Apartment
+from foresight.worlds.floor_plan import free_space
+from foresight.worlds.variation import Conditions, Noise, Variation
 
 HOMEBOT = Path(__file__).parents[1] / "config" / "robots" / "homebot.yaml"
 PROFILE = RobotProfile.load(HOMEBOT)
 ANGLES = 2 * np.pi * np.arange(PROFILE.scan.beams) / PROFILE.scan.beams
 
 
-def at_rest(pose: tuple[float, float, float], **conditions: object) -> Simulator:
+def at_rest(pose: tuple[float, float, float], **conditions: object) -> World:
     """A robot without noise in home 0."""
-    simulator = Simulator(Apartment(0), PROFILE, 0, Noise(0, 0, 0, 0, 0), Conditions(**conditions))
-    simulator.reset(pose)
-    return simulator
+    variation = Variation(noise=Noise(0, 0, 0, 0, 0), conditions=Conditions(**conditions))
+    world = worlds.make(0, PROFILE, variation=variation)
+    world.truth.place(pose)
+    return world
 
 
 # ----- driving
@@ -44,20 +47,20 @@ def at_rest(pose: tuple[float, float, float], **conditions: object) -> Simulator
 @pytest.fixture(scope="module")
 def tour() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Five minutes in home 0 on worn wheels: true poses, poses by the own map, bumper."""
-    simulator = Simulator(Apartment(0), PROFILE, 3, Noise(wheel_mismatch=0.01, wheel_step=0.05))
-    simulator.reset(put_down(simulator.apartment, PROFILE, 3))
+    worn = Variation(noise=Noise(wheel_mismatch=0.01, wheel_step=0.05))
+    environment, truth = worlds.make(0, PROFILE, seed=3, variation=worn)
+    seen = environment.reset(3)
     driver, limiter = CollectionPolicy(PROFILE, 3), VelocityLimiter(PROFILE.limits)
     own = OccupancyGrid(ANGLES, PROFILE.footprint_radius_m)
     true, believed, bumps = [], [], []
     for _ in range(3000):
-        reading, scan = simulator.odometry(), simulator.scan()
-        odometry = np.array([reading.x, reading.y, reading.yaw])
-        own.update(scan, odometry, simulator.bumper)
-        true.append(simulator.pose)
+        odometry = np.array(seen.odometry.pose)
+        own.update(seen.scan, odometry, seen.bumper)
+        true.append(truth.pose)
         believed.append((*own.pose, *odometry))
-        bumps.append(simulator.bumper)
-        command = limiter.step(*driver.act(scan, simulator.bumper, odometry, 0.1), 0.1)
-        simulator.step(*command, 0.1)
+        bumps.append(seen.bumper)
+        command = limiter.step(*driver.act(seen.scan, seen.bumper, odometry, 0.1), 0.1)
+        seen = environment.step(command, 0.1)
     return np.array(true), np.array(believed), np.array(bumps)
 
 
@@ -65,10 +68,10 @@ def test_the_robot_sees_much_of_the_home_within_five_minutes(
     tour: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
     cells = {(int(x / 0.5), int(y / 0.5)) for x, y, _ in tour[0]}
-    rows, columns = np.nonzero(free_space(Apartment(0).occupied(), PROFILE.footprint_radius_m))
-    floor = set(
-        zip((columns * 0.05 / 0.5).astype(int), (rows * 0.05 / 0.5).astype(int), strict=True)
-    )
+    free = free_space(worlds.plan_of(0).occupied(), PROFILE.footprint_radius_m)
+    floor = {
+        (int(x / 0.5), int(y / 0.5)) for x, y in (free.point(*at) for at in np.argwhere(free.cells))
+    }
     assert len(cells & floor) > 0.25 * len(floor)
 
 
@@ -100,12 +103,10 @@ def test_a_doorway_is_seen_in_the_scan(door: int) -> None:
     free = free_space(home.occupied(), PROFILE.footprint_radius_m)
     for heading in np.arange(4) * np.pi / 2:
         forward = np.array([np.cos(heading), np.sin(heading)])
-        if not all(
-            free[tuple((np.flip(place + d * forward) / 0.05).astype(int))] for d in (-0.7, 0.7)
-        ):
+        if not all(free.at(*(place + d * forward)) for d in (-0.7, 0.7)):
             continue
-        simulator = at_rest((*(place - 0.7 * forward), heading))
-        scan = np.minimum(simulator.scan(), PROFILE.scan.range_max_m)
+        environment, _ = at_rest((*(place - 0.7 * forward), heading))
+        scan = np.minimum(environment.observe().scan, PROFILE.scan.range_max_m)
         ways = ways_through_gaps(scan, ANGLES, 2 * PROFILE.footprint_radius_m)
         nearest = min(ways, key=lambda way: np.hypot(*(way[1] - (0.7, 0.0))))
         np.testing.assert_allclose(nearest[1], (0.7, 0.0), atol=0.15)
@@ -133,11 +134,11 @@ def test_the_same_seed_drives_and_sees_the_same() -> None:
     """Although pictures are made beside the driving, in another thread."""
 
     def driven() -> list[np.ndarray]:
-        simulator = Simulator(Apartment(0), PROFILE, 5)
-        simulator.reset(put_down(simulator.apartment, PROFILE, 5))
+        environment, _ = worlds.make(0, PROFILE, seed=5)
+        environment.reset(5)
         driver, limiter = CollectionPolicy(PROFILE, 5), VelocityLimiter(PROFILE.limits)
-        arrays = record(simulator, driver, limiter, 0.1, 30)
-        simulator.close()
+        arrays = record(environment, driver, limiter, 0.1, 30)
+        environment.close()
         return list(arrays)
 
     for once, again in zip(driven(), driven(), strict=True):
@@ -151,15 +152,14 @@ def test_the_same_seed_drives_and_sees_the_same() -> None:
 def test_running_into_things_does_not_fling_the_robot_round(
     start: tuple[float, float, float],
 ) -> None:
-    simulator = Simulator(Apartment(0), PROFILE)
-    simulator.reset(start)
+    environment, truth = worlds.make(0, PROFILE)
+    truth.place(start)
     touched, turning, speed = 0, [], []
     for _ in range(100):
-        simulator.step(0.4, 0.05, 0.1)
-        if simulator.bumper:
+        if environment.step((0.4, 0.05), 0.1).bumper:
             touched += 1
-            speed.append(abs(simulator.velocity[0]))
-            turning.append(abs(simulator.velocity[1]))
+            speed.append(abs(truth.velocity[0]))
+            turning.append(abs(truth.velocity[1]))
     assert touched > 20
     assert max(speed) < 0.5
     assert max(turning) < 1.6
@@ -170,20 +170,20 @@ def test_running_into_things_does_not_fling_the_robot_round(
 
 def test_other_looks_hang_on_the_same_floor_plan() -> None:
     home, other = Apartment(3), Apartment(3, looks=5)
-    np.testing.assert_array_equal(home.occupied(), other.occupied())
+    np.testing.assert_array_equal(home.occupied().cells, other.occupied().cells)
     assert home.to_mjcf()[2] != other.to_mjcf()[2]
 
 
 def test_a_command_takes_effect_after_the_latency() -> None:
     """Half a second of driving begins 0.12 s late."""
     prompt, late = at_rest((4.0, 2.0, 0.0)), at_rest((4.0, 2.0, 0.0), latency_s=0.12)
-    for simulator in (prompt, late):
-        simulator.step(0.3, 0.0, 0.1)
-    assert abs(late.velocity[0]) < 0.01 < 0.2 < prompt.velocity[0]
-    for simulator in (prompt, late):
+    for world in (prompt, late):
+        world.environment.step((0.3, 0.0), 0.1)
+    assert abs(late.truth.velocity[0]) < 0.01 < 0.2 < prompt.truth.velocity[0]
+    for world in (prompt, late):
         for _ in range(4):
-            simulator.step(0.3, 0.0, 0.1)
-    behind = prompt.odometry().x - late.odometry().x
+            world.environment.step((0.3, 0.0), 0.1)
+    behind = prompt.environment.observe().odometry.x - late.environment.observe().odometry.x
     assert behind == pytest.approx(0.3 * 0.12, abs=0.005)
 
 
@@ -191,9 +191,9 @@ def test_less_light_and_a_shorter_exposure_make_darker_pictures() -> None:
     pose = (4.0, 2.0, 0.0)
     brightness = []
     for conditions in ({}, {"light": (0.6, 0.6, 0.6)}, {"exposure": 0.8}):
-        simulator = at_rest(pose, **conditions)
-        brightness.append(simulator.render().mean())
-        simulator.close()
+        environment, _ = at_rest(pose, **conditions)
+        brightness.append(environment.observe().image.mean())
+        environment.close()
     assert brightness[1] < 0.8 * brightness[0]
     assert brightness[2] == pytest.approx(0.8 * brightness[0], rel=0.05)
 

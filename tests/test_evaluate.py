@@ -20,24 +20,22 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import scripted as stories
-from foresight import bundle
+from foresight import bundle, worlds
 from foresight.apps.cli import app
 from foresight.bodies.profile import ProfileError, RobotProfile
 from foresight.bundle import BundleError
 from foresight.control.safety import Plan
-from foresight.evaluation import baselines, probes
-from foresight.evaluation import goal_suites as module
-from foresight.evaluation import memory_tour as touring
+from foresight.evaluation import baselines, memory_tour, probes
 from foresight.evaluation.driving import Agent, DriveRecord, drive, limit_s
-from foresight.evaluation.goal_suites import evaluate, summary, wilson
+from foresight.evaluation.goal_suites import episode_seed, evaluate, summary, wilson
+from foresight.interfaces import Observation, World
 from foresight.planning import Status
 from foresight.training import commission
 from foresight.training.scores import auroc
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.apartments.simulator import Simulator
+from foresight.worlds.floor_plan import free_space
 from foresight.worlds.tasks import Task, pose_error, sample_tasks
 
-HOME = Apartment(0)
+HOME = worlds.plan_of(0)
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +44,10 @@ def profile(homebot: Path) -> RobotProfile:
 
 
 @pytest.fixture(scope="module")
-def simulator(profile: RobotProfile) -> Iterator[Simulator]:
-    robot = Simulator(HOME, profile, seed=0)
-    yield robot
-    robot.close()
+def world(profile: RobotProfile) -> Iterator[World]:
+    home = worlds.make(0, profile)
+    yield home
+    home.environment.close()
 
 
 @pytest.fixture(scope="module")
@@ -74,39 +72,48 @@ def text_of(content: dict[str, Any]) -> str:
 # ----- single drives
 
 
-def agent_drives(folder: Path, simulator: Simulator, task: Task, limit: float) -> DriveRecord:
-    return drive(simulator, task, Agent(bundle.load(folder)), limit)
+def agent(folder: Path, profile: RobotProfile, world: World, task: Task) -> Agent:
+    return Agent(bundle.load(folder), profile, world.truth.render_at(task.goal))
 
 
-def test_robots_word_alone_is_no_success(scripted: Path, simulator: Simulator, task: Task) -> None:
+def agent_drives(
+    folder: Path, profile: RobotProfile, world: World, task: Task, limit: float
+) -> DriveRecord:
+    return drive(world, profile, task, agent(folder, profile, world, task), limit)
+
+
+def test_robots_word_alone_is_no_success(
+    scripted: Path, profile: RobotProfile, world: World, task: Task
+) -> None:
     """It says at once that it is there, and stops; but it is not."""
-    done = agent_drives(scripted, simulator, task, 10.0)
+    done = agent_drives(scripted, profile, world, task, 10.0)
     assert done.status is Status.REACHED and not done.success
     assert done.error_m > 0.3 or done.error_deg > 30
     assert done.seconds < 3.0
 
 
 def test_being_there_and_saying_so_is_success(
-    scripted: Path, simulator: Simulator, task: Task
+    scripted: Path, profile: RobotProfile, world: World, task: Task
 ) -> None:
-    agent = Agent(bundle.load(scripted))
-    done = drive(simulator, replace(task, goal=task.start), agent, 10.0)
+    there = replace(task, goal=task.start)
+    driver = agent(scripted, profile, world, there)
+    done = drive(world, profile, there, driver, 10.0)
     assert done.success and done.error_m < 0.2
-    assert len(agent.plan_ms) == 2
+    assert len(driver.plan_ms) == 2
 
 
 def test_being_there_without_noticing_is_no_success(
-    lost: Path, simulator: Simulator, task: Task
+    lost: Path, profile: RobotProfile, world: World, task: Task
 ) -> None:
-    done = agent_drives(lost, simulator, replace(task, goal=task.start), 0.3)
+    done = agent_drives(lost, profile, world, replace(task, goal=task.start), 0.3)
     assert done.error_m < 0.3 and not done.success
     assert done.status is Status.DRIVING
 
 
 def test_drive_ends_at_its_time_limit(
-    lost: Path, simulator: Simulator, profile: RobotProfile, task: Task
+    lost: Path, profile: RobotProfile, world: World, task: Task
 ) -> None:
-    done = agent_drives(lost, simulator, task, 2.0)
+    done = agent_drives(lost, profile, world, task, 2.0)
     assert done.seconds == pytest.approx(2.0) and len(done.path) == 21
     assert 0.05 < done.driven_m < 2.0 * profile.limits.linear_max_mps
 
@@ -116,36 +123,41 @@ class Stubborn:
 
     status = Status.DRIVING
 
-    def begin(self, simulator: Simulator, task: Task) -> None:
+    def begin(self, seen: Observation) -> None:
         self.status = Status.DRIVING
 
-    def plan(self, now_s: float) -> Plan:
+    def plan(self, now_s: float, seen: Observation) -> Plan:
         if now_s > 1.0:
             self.status = Status.REACHED
         return Plan(now_s, 0.5, np.array([[0.5, 0.0]]))
 
 
-def test_an_arrival_counts_at_rest_only(simulator: Simulator, profile: RobotProfile) -> None:
-    """On its way through the goal, still rolling when the time is up: nothing was reached."""
+def test_an_arrival_counts_at_rest_only(world: World, profile: RobotProfile) -> None:
+    """Still rolling through the goal when the time is up: nothing was reached."""
     photographed = sample_tasks(HOME, profile, "near", 1, seed=0)[0].goal  # free ahead
     task = Task(photographed, photographed, 1.0)
-    ahead = drive(simulator, task, Stubborn(), 1.3).path[-1]
+    ahead = drive(world, profile, task, Stubborn(), 1.3).path[-1]
     goal = (float(ahead[0]), float(ahead[1]), float(ahead[2]))
-    rolling = drive(simulator, replace(task, goal=goal), Stubborn(), 1.3)
+    through = replace(task, goal=goal)
+    rolling = drive(world, profile, through, Stubborn(), 1.3)
     assert rolling.status is Status.REACHED and rolling.error_m < 0.3
     assert not rolling.success
-    assert drive(simulator, replace(task, goal=goal), Stubborn(), 1.3, generous=True).success
+    assert drive(world, profile, through, Stubborn(), 1.3, generous=True).success
 
 
 # ----- baselines
 
 
-@pytest.mark.parametrize(("world", "suite"), [(0, "near"), (3, "room"), (5, "house")])
-def test_the_oracle_reaches_every_goal(profile: RobotProfile, world: int, suite: Any) -> None:
-    home = Apartment(world)
-    simulator = Simulator(home, profile, seed=1)
-    for task in sample_tasks(home, profile, suite, 4, seed=4):
-        done = drive(simulator, task, baselines.oracle(), baselines.ORACLE_LIMIT_S)
+def knowing(world: World, profile: RobotProfile, task: Task) -> DriveRecord:
+    oracle = baselines.oracle(world.truth, profile, task)
+    return drive(world, profile, task, oracle, baselines.ORACLE_LIMIT_S)
+
+
+@pytest.mark.parametrize(("home", "suite"), [(0, "near"), (3, "room"), (5, "house")])
+def test_the_oracle_reaches_every_goal(profile: RobotProfile, home: int, suite: Any) -> None:
+    world = worlds.make(home, profile, seed=1)
+    for task in sample_tasks(world.truth.floor_plan, profile, suite, 4, seed=4):
+        done = knowing(world, profile, task)
         assert done.success, task
         assert done.collisions == 0
         assert done.driven_m < 1.3 * task.path_m + 0.3
@@ -154,35 +166,37 @@ def test_the_oracle_reaches_every_goal(profile: RobotProfile, world: int, suite:
 
 
 def test_the_straight_driver_finds_no_doorway_that_the_oracle_takes(
-    simulator: Simulator, profile: RobotProfile
+    world: World, profile: RobotProfile
 ) -> None:
     tasks = sample_tasks(HOME, profile, "house", 4, seed=4)
-    known = [drive(simulator, t, baselines.oracle(), baselines.ORACLE_LIMIT_S) for t in tasks]
-    blind = [
-        drive(simulator, t, baselines.straight(), limit_s(k.seconds), generous=True)
-        for t, k in zip(tasks, known, strict=True)
-    ]
+    known = [knowing(world, profile, task) for task in tasks]
+    blind = []
+    for task, oracle in zip(tasks, known, strict=True):
+        driver = baselines.straight(world.truth, profile, task)
+        limit = limit_s(oracle.seconds)
+        blind.append(drive(world, profile, task, driver, limit, generous=True))
     assert all(one.success for one in known)
     assert sum(one.success for one in blind) < len(tasks) / 2
 
 
 def test_the_straight_driver_reaches_what_lies_in_the_open(
-    simulator: Simulator, profile: RobotProfile
+    world: World, profile: RobotProfile
 ) -> None:
     open_ones = [
         t
         for t in sample_tasks(HOME, profile, "near", 20, seed=4)
         if t.path_m < 1.02 * pose_error(t.start, t.goal)[0]
     ]
-    assert drive(simulator, open_ones[0], baselines.straight(), 30.0).success
+    driver = baselines.straight(world.truth, profile, open_ones[0])
+    assert drive(world, profile, open_ones[0], driver, 30.0).success
 
 
 def test_random_driving_moves_repeats_itself_and_hardly_arrives(
-    simulator: Simulator, profile: RobotProfile
+    world: World, profile: RobotProfile
 ) -> None:
     task = sample_tasks(HOME, profile, "room", 1, seed=4)[0]
     first, second, other = (
-        drive(simulator, task, baselines.Random(profile, seed), 5.0) for seed in (1, 1, 2)
+        drive(world, profile, task, baselines.Random(profile, seed), 5.0) for seed in (1, 1, 2)
     )
     assert first.driven_m > 0.3
     assert pose_error(tuple(first.path[-1]), tuple(second.path[-1]))[0] < 0.3
@@ -234,7 +248,7 @@ def test_it_tells_which_memory_it_drove_with(
     lost: Path, homebot: Path, monkeypatch: pytest.MonkeyPatch, memory: str, limit: str
 ) -> None:
     """A memory of some seconds; the explorer keeps the last ones for its way back."""
-    monkeypatch.setattr(touring, limit, 15.0)
+    monkeypatch.setattr(memory_tour, limit, 15.0)
     content = evaluate(lost, homebot, "near", [0], 1, 0, memory=memory)
     assert content["memory"] == memory
     made = content["remembered"]["0"]
@@ -268,7 +282,7 @@ def test_wrong_worlds_are_bad_usage(lost: Path, worlds: str) -> None:
 
 
 def test_episodes_draw_robots_of_their_own() -> None:
-    seeds = {module.episode_seed(s, w, k) for s in (0, 1) for w in (0, 1) for k in range(20)}
+    seeds = {episode_seed(s, w, k) for s in (0, 1) for w in (0, 1) for k in range(20)}
     assert len(seeds) == 80
 
 
@@ -303,11 +317,11 @@ def frames(
     bundle_dir: Path, homebot: Path, fault: Callable[[int], str], count: int
 ) -> list[probes._Frame]:
     job = probes.Job(bundle_dir, homebot, 0, seed=5)
-    return list(probes._wander(job, bundle.load(bundle_dir), count, fault))
+    return list(probes._drive(job, bundle.load(bundle_dir), count, fault))
 
 
 def moved(frames: list[probes._Frame]) -> np.ndarray:
-    """Way (m) from frame to frame by the true pose."""
+    """Distance (m) from frame to frame by the true pose."""
     return np.hypot(*np.diff([frame.pose[:2] for frame in frames], axis=0).T)
 
 
@@ -327,7 +341,7 @@ def test_a_blocked_robot_is_told_to_move_but_stands_still(passthrough: Path, hom
     assert moved(seen[FAULTY.stop :]).sum() > 0.01
 
 
-def test_a_slipping_robot_counts_way_that_it_does_not_make(
+def test_a_slipping_robots_wheels_roll_further_than_it_moves(
     passthrough: Path, homebot: Path
 ) -> None:
     seen = frames(passthrough, homebot, in_between("wheel_slip"), 60)
@@ -352,9 +366,9 @@ def test_a_frozen_camera_repeats_itself_while_the_robot_moves(
 
 def test_a_carried_robot_is_elsewhere_in_the_next_frame(passthrough: Path, homebot: Path) -> None:
     seen = frames(passthrough, homebot, in_between("teleport"), 60)
-    ways = moved(seen)
-    assert ways[FAULTY.start - 1] > probes._CARRIED_M
-    assert np.delete(ways, FAULTY.start - 1).max() < 0.06
+    distances = moved(seen)
+    assert distances[FAULTY.start - 1] > probes._CARRIED_M
+    assert np.delete(distances, FAULTY.start - 1).max() < 0.06
 
 
 def watched(height: float, told: float = 0.4, seed: int = 0) -> probes.Watched:
@@ -416,11 +430,9 @@ def walk(folder: Path, latent: Callable[[np.ndarray, np.ndarray], np.ndarray]) -
 
 def _open_row() -> float:
     """Where the robot can drive from x = 1 m to 2.6 m without turning."""
-    from foresight.worlds.apartments.apartment import free_space
-
     free = free_space(HOME.occupied(), 0.25)
-    rows = np.flatnonzero(free[:, 20:53].all(1))
-    return (float(rows[0]) + 0.5) * 0.05
+    rows = np.flatnonzero(free.cells[:, 20:53].all(1))
+    return free.point(rows[0] + 0.5, 20)[1]
 
 
 def test_a_model_that_knows_what_actions_do_has_no_error(scripted: Path, homebot: Path) -> None:

@@ -17,17 +17,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from foresight import worlds
 from foresight.apps.cli import app
 from foresight.bodies.profile import RobotProfile
 from foresight.evaluation.driving import drive
 from foresight.evaluation.explore_suite import measure
-from foresight.evaluation.explorer_driver import Exploring
+from foresight.evaluation.explorer_driver import ExplorerDriver
 from foresight.exploration.coverage import Coverage, blind_m
 from foresight.exploration.explorer import ExplorationStatus, ExplorationStep, Explorer
 from foresight.exploration.traversability import TERRAIN_M, TraversabilityMap
 from foresight.planning.path_following import follow, look_around, turn
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.apartments.simulator import Simulator
 from foresight.worlds.tasks import Task, draw_poses
 
 HOMEBOT = Path(__file__).parents[1] / "config" / "robots" / "homebot.yaml"
@@ -370,9 +369,9 @@ def test_wheels_that_slip_for_good_end_the_exploration() -> None:
 @pytest.mark.parametrize("yaw", [0.2, 2.5, -1.5])
 def test_it_gets_out_of_a_gap_that_is_nearly_too_tight(yaw: float) -> None:
     """It was put down between two round tables: 0.18 m from its middle to each."""
-    home, start = Apartment(14), (3.94, 6.985, yaw)
-    simulator, driver = Simulator(home, PROFILE, 4), Exploring(PROFILE, 60.0)
-    done = drive(simulator, Task(start, start, 0.0), driver, 65.0)
+    start = (3.94, 6.985, yaw)
+    world, driver = worlds.make(14, PROFILE, seed=4), ExplorerDriver(PROFILE, 60.0)
+    done = drive(world, PROFILE, Task(start, start, 0.0), driver, 65.0)
     away = np.hypot(*(done.path[:, :2] - start[:2]).T)
     assert away.max() > 1.5
     assert driver.last is not None and driver.last.status is DONE
@@ -522,11 +521,10 @@ def test_it_needs_neither_torch_nor_simulator_nor_ros() -> None:
 
 
 def test_in_an_apartment_it_covers_half_the_floor_in_a_minute_and_a_half() -> None:
-    home = Apartment(0)
-    start = draw_poses(home, PROFILE, 1, 5)[0]
-    simulator, driver = Simulator(home, PROFILE, 1), Exploring(PROFILE, 100.0)
-    done = drive(simulator, Task(start, start, 0.0), driver, 105.0)
-    covered = measure(home, PROFILE, done.path)
+    world, driver = worlds.make(0, PROFILE, seed=1), ExplorerDriver(PROFILE, 100.0)
+    start = draw_poses(world.truth.floor_plan, PROFILE, 1, 5)[0]
+    done = drive(world, PROFILE, Task(start, start, 0.0), driver, 105.0)
+    covered = measure(world.truth.floor_plan, PROFILE, done.path)
     assert covered.share(covered.covered_s) > 0.5
     assert covered.share(covered.covered_s, 20.0) < covered.share(covered.covered_s)
     assert done.collisions <= 1

@@ -37,7 +37,7 @@ INTERFACES = [
 ]
 # The rooms of the core, from the ground up: docs/architecture.md draws them.
 ROOMS = [
-    *("geometry", "odometry", "resources"),
+    *("geometry", "interfaces", "odometry", "resources"),
     *("bodies", "bundle", "perception", "control"),
     *("runtime", "solvers", "planning", "exploration", "memory", "missions"),
     "worlds",

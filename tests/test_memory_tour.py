@@ -8,13 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foresight import bundle
+from foresight import bundle, worlds
 from foresight.bodies.profile import RobotProfile
-from foresight.evaluation import memory_tour as touring
-from foresight.evaluation.memory_tour import MemoryJob, remember, stations
+from foresight.evaluation import memory_tour
+from foresight.evaluation.memory_tour import MemoryJob, path_lengths_to, remember, stations
 from foresight.memory import Places
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.apartments.simulator import Simulator
 from foresight.worlds.tasks import draw_poses
 
 HOMEBOT = Path("config/robots/homebot.yaml")
@@ -22,17 +20,14 @@ HOMEBOT = Path("config/robots/homebot.yaml")
 
 def test_a_station_is_near_wherever_the_robot_can_be() -> None:
     profile = RobotProfile.load(HOMEBOT)
-    simulator = Simulator(Apartment(3), profile, 0)
-    try:
-        simulator.reset(draw_poses(simulator.apartment, profile, 1, 1)[0])
-        found = stations(simulator, 0)
-        poses = draw_poses(simulator.apartment, profile, 50, 9)
-        reachable = [math.isfinite(m) for m in touring._ways_m(simulator, poses)]
-        for pose, free in zip(poses, reachable, strict=True):
-            if free:
-                assert min(math.dist(pose[:2], s[:2]) for s in found) < 1.7
-    finally:
-        simulator.close()
+    _, truth = worlds.make(3, profile)
+    truth.place(draw_poses(truth.floor_plan, profile, 1, 1)[0])
+    found = stations(truth, profile, 0)
+    poses = draw_poses(truth.floor_plan, profile, 50, 9)
+    reachable = np.isfinite(path_lengths_to(truth, profile, poses))
+    assert reachable.sum() > 20
+    for pose in (pose for pose, free in zip(poses, reachable, strict=True) if free):
+        assert min(math.dist(pose[:2], s[:2]) for s in found) < 1.7
 
 
 @pytest.mark.parametrize("explored", [False, True])
@@ -41,8 +36,8 @@ def test_what_is_remembered_of_a_drive_is_connected(
 ) -> None:
     """Half a minute of a tour or an exploration, with a model that hardly learned anything."""
     file = tmp_path / "places.db"
-    monkeypatch.setattr(touring, "TOUR_S", 30.0)
-    monkeypatch.setattr(touring, "EXPLORE_S", 30.0)
+    monkeypatch.setattr(memory_tour, "TOUR_S", 30.0)
+    monkeypatch.setattr(memory_tour, "EXPLORE_S", 30.0)
     made = remember(MemoryJob(exported, HOMEBOT, 0, 3, file, explored))
     assert made.places > 1
     assert 0.0 < made.minutes <= 0.5

@@ -9,14 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from foresight.bodies.profile import RobotProfile
+from foresight import worlds
+from foresight.bodies.profile import RobotProfile, ScannerMount
 from foresight.control.safety import Plan, SafetyController
 from foresight.exploration.explorer import Explorer
 from foresight.perception.scan import CENTRED, ScanMount
 from foresight.perception.virtual_scan import VirtualScan
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.apartments.simulator import Simulator
 
 PERIOD_S, ACTION_S = 0.1, 0.5
 LIMIT_S = 900.0
@@ -35,32 +34,44 @@ class Explored:
 def explore(profile: RobotProfile, mount: ScanMount, believed: ScanMount) -> Explored:
     """Explore home 0 for DRIVE_S with a scanner that sits at `mount` and is thought to sit at
     `believed`."""
-    home, beams = Apartment(0), profile.scan.beams
+    beams = profile.scan.beams
     step, far_m = math.tau / beams, profile.scan.range_max_m
-    robot = Simulator(home, profile, seed=0)
-    robot.reset(tasks.demo_task(home, profile, 0)[0])
+    robot, truth = worlds.make(0, mounted(profile, mount), mounted_scan=True)
+    truth.place(tasks.demo_task(truth.floor_plan, profile, 0)[0])
     at_base = VirtualScan(beams, 0.0, step, believed, profile.footprint_radius_m)
     explorer = Explorer(profile, at_base.angles, LIMIT_S, 0.0, ACTION_S)
     controller = SafetyController(profile)
     controller.activate()
     bumps, pressed, covered_m2 = 0, False, 0.0
     for tick in range(round(DRIVE_S / PERIOD_S)):
-        now, reading, ranges = PERIOD_S * tick, robot.odometry(), robot.scan(mount)
+        now, seen = PERIOD_S * tick, robot.observe()
+        reading = seen.odometry
         controller.on_odometry(now, reading.linear, reading.angular)
-        controller.on_scan(now, ranges, 0.0, step, 0.0, believed)
-        controller.on_bumper(now, robot.bumper)
+        controller.on_scan(now, seen.scan, 0.0, step, 0.0, believed)
+        controller.on_bumper(now, seen.bumper)
         twist = np.array([reading.linear, reading.angular])
-        pose, told = np.array(reading.pose), at_base(ranges, 0.0, far_m)
-        wish = explorer.update(now, told, pose, twist, robot.bumper)
+        pose, told = np.array(reading.pose), at_base(seen.scan, 0.0, far_m)
+        wish = explorer.update(now, told, pose, twist, seen.bumper)
         covered_m2 = wish.covered_m2
         controller.on_plan(now, Plan(now, ACTION_S, wish.actions))
         for moment in (now, now + PERIOD_S / 2):
             command = controller.step(moment, moment)
-            robot.step(command.linear, command.angular, PERIOD_S / 2)
-        bumps += robot.bumper and not pressed
-        pressed = robot.bumper
+            seen = robot.step((command.linear, command.angular), PERIOD_S / 2)
+        bumps += seen.bumper and not pressed
+        pressed = seen.bumper
     robot.close()
     return Explored(bumps, covered_m2)
+
+
+def mounted(profile: RobotProfile, mount: ScanMount) -> RobotProfile:
+    at = ScannerMount(
+        x_m=mount.x_m,
+        y_m=mount.y_m,
+        z_m=0.16,
+        yaw_deg=math.degrees(mount.yaw_rad),
+        upside_down=mount.upside_down,
+    )
+    return profile.model_copy(update={"scan": profile.scan.model_copy(update={"mount": at})})
 
 
 @pytest.fixture(scope="module")

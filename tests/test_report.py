@@ -14,13 +14,14 @@ from rich.console import Console
 from typer import Typer
 from typer.testing import CliRunner
 
-from foresight.apps import demo
+from foresight import worlds
+from foresight.apps import demo, demo_pictures
+from foresight.apps import demo_report as report
+from foresight.apps.demo_report import DemoLog
 from foresight.bodies.profile import RobotProfile
-from foresight.evaluation import report
-from foresight.evaluation.report import DemoLog
+from foresight.evaluation.pictures import COLOURS
+from foresight.geometry import Pose
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.tasks import Pose
 
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
 EPOCH_NS = 1_700_000_000_000_000_000
@@ -41,10 +42,10 @@ def stop(goal: Pose, off_m: float = 0.1, turned_deg: float = 10.0) -> Pose:
 @pytest.fixture
 def log() -> DemoLog:
     """Three goals: found, missed by its heading, never sent."""
-    home = Apartment(0)
-    start, goals = tasks.demo_task(home, PROFILE, seed=1)
+    plan = worlds.plan_of(0)
+    start, goals = tasks.demo_task(plan, PROFILE, seed=1)
     log = DemoLog(
-        home, PROFILE, 1, start, [(goal, picture(60 + 40 * k)) for k, goal in enumerate(goals)]
+        plan, PROFILE, 1, start, [(goal, picture(60 + 40 * k)) for k, goal in enumerate(goals)]
     )
     at_ms, here = 0, start
     for index, final in enumerate((stop(goals[0]), stop(goals[1], turned_deg=40.0))):
@@ -150,7 +151,7 @@ def test_a_report_that_is_none_is_refused_in_a_sentence(
 @pytest.fixture
 def explored(log: DemoLog) -> DemoLog:
     """The log, but of places with names; the exploration before took 2 s and one bump."""
-    before = DemoLog(log.apartment, PROFILE, 1, log.start, ())
+    before = DemoLog(log.plan, PROFILE, 1, log.start, ())
     before.moved(EPOCH_NS, log.start)
     before.begin_exploration()
     for k in range(21):
@@ -202,14 +203,12 @@ def test_the_report_tells_of_exploration_and_names(explored: DemoLog, tmp_path: 
     assert "kitchen" in shown.get() and "of exploring (2 m) and a restart" in shown.get()
 
 
-def test_the_picture_shows_the_explored_way(explored: DemoLog, tmp_path: Path) -> None:
-    from foresight.evaluation import pictures
-
-    with_way, without = tmp_path / "a.png", tmp_path / "b.png"
-    pictures.draw_trajectory(explored, with_way)
+def test_the_picture_shows_where_the_robot_explored(explored: DemoLog, tmp_path: Path) -> None:
+    with_path, without = tmp_path / "a.png", tmp_path / "b.png"
+    demo_pictures.draw_trajectory(explored, with_path)
     explored.exploration = None
-    pictures.draw_trajectory(explored, without)
-    a, b = (cv2.imread(str(file)).astype(int)[150:, :700] for file in (with_way, without))
+    demo_pictures.draw_trajectory(explored, without)
+    a, b = (cv2.imread(str(file)).astype(int)[150:, :700] for file in (with_path, without))
     assert (np.abs(a - b).max(-1) > 20).sum() > 300
 
 
@@ -236,35 +235,31 @@ def test_started_again_the_robot_stands_elsewhere_in_the_room_where_it_stopped(
     first, second = runs
     assert (first["part"], second["part"]) == ("explore", "visit")
     x, y = float(second["start_x"]), float(second["start_y"])
-    home = Apartment(0)
-    assert home.room_of(x, y) == home.room_of(3.0, 4.0) and math.dist((x, y), (3.0, 4.0)) >= 1.0
+    plan = worlds.plan_of(0)
+    assert plan.room_of(x, y) == plan.room_of(3.0, 4.0) and math.dist((x, y), (3.0, 4.0)) >= 1.0
 
 
 def test_the_picture_shows_floor_plan_paths_and_photographs(log: DemoLog, tmp_path: Path) -> None:
-    from foresight.evaluation import pictures
-
     file = tmp_path / "new" / "trajectory.png"
-    pictures.draw_trajectory(log, file)
+    demo_pictures.draw_trajectory(log, file)
     drawn = cv2.imread(str(file))
     assert drawn is not None and drawn.shape[0] > 800 and drawn.shape[1] > 1200
-    for colour in pictures.COLOURS[:2]:  # of the two legs that were driven
+    for colour in COLOURS[:2]:  # of the two legs that were driven
         bgr = [int(colour[at : at + 2], 16) for at in (5, 3, 1)]
         assert (np.abs(drawn.astype(int) - bgr).max(-1) < 8).sum() > 500
 
 
 def test_the_video_plays_in_a_browser(log: DemoLog, tmp_path: Path) -> None:
-    from foresight.evaluation import pictures
-
     file = tmp_path / "demo.mp4"
-    pictures.write_video(log, file, frames_per_s=5.0)
+    demo_pictures.write_video(log, file, frames_per_s=5.0)
     content = file.read_bytes()
     assert content.index(b"moov") < content.index(b"mdat"), "it must start before it is loaded"
     with av.open(str(file)) as video:
         stream = video.streams.video[0]
         assert stream.codec_context.name == "h264" and stream.pix_fmt == "yuv420p"
-        assert stream.average_rate == 5 * pictures.VIDEO_SPEED
+        assert stream.average_rate == 5 * demo_pictures.VIDEO_SPEED
         frames = [frame.to_ndarray(format="rgb24") for frame in video.decode(stream)]
-    assert len(frames) == 2 * (10 + pictures.HOLD_FRAMES - 1)
+    assert len(frames) == 2 * (10 + demo_pictures.HOLD_FRAMES - 1)
     assert np.abs(frames[0].astype(int) - frames[-1]).mean() > 5
 
 

@@ -11,11 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from foresight.bodies.profile import RobotProfile
-from foresight.worlds.apartments.apartment import Apartment, free_space
-from foresight.worlds.apartments.simulator import Simulator
-from foresight.worlds.realtime import TICK_S, Driver, Pace, Rate
-from foresight.worlds.tasks import CELL_M, Pose
+from foresight import worlds
+from foresight.bodies.profile import RobotProfile, ScannerMount
+from foresight.geometry import Pose
+from foresight.interfaces import OdometryReading, World
+from foresight.worlds.apartments.apartment import Apartment
+from foresight.worlds.floor_plan import free_space
+from foresight.worlds.realtime import TICK_S, MotorDriver, Pace, Rate
 
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
 HOME = Apartment(0)
@@ -23,25 +25,25 @@ HOME = Apartment(0)
 
 def widest_place(home: Apartment) -> tuple[float, float]:
     """The point (m) with the most room around it."""
-    clearance = cv2.distanceTransform((~home.occupied()).astype(np.uint8), cv2.DIST_L2, 5)
+    plan = home.occupied()
+    clearance = cv2.distanceTransform((~plan.cells).astype(np.uint8), cv2.DIST_L2, 5)
     row, column = np.unravel_index(np.argmax(clearance), clearance.shape)
-    return (column + 0.5) * CELL_M, (row + 0.5) * CELL_M
+    return plan.point(row + 0.5, column + 0.5)
 
 
 def range_on_plan(home: Apartment, pose: Pose) -> float:
     """Distance (m) straight ahead to what stands on the floor plan, to about a cell."""
     occupied, (x, y, yaw) = home.occupied(0.01), pose
     for ahead in np.arange(0.0, 12.0, 0.005):
-        row, column = (y + ahead * math.sin(yaw)) / 0.01, (x + ahead * math.cos(yaw)) / 0.01
-        if occupied[int(row), int(column)]:
+        if occupied.at(x + ahead * math.cos(yaw), y + ahead * math.sin(yaw)):
             return float(ahead)
     raise AssertionError("nothing ahead")
 
 
-def placed(pose: Pose, seed: int = 0) -> Simulator:
-    simulator = Simulator(HOME, PROFILE, seed)
-    simulator.reset(pose)
-    return simulator
+def placed(pose: Pose, seed: int = 0, profile: RobotProfile = PROFILE) -> World:
+    world = worlds.make(HOME.seed, profile, seed=seed)
+    world.truth.place(pose)
+    return world
 
 
 OPEN = widest_place(HOME)
@@ -60,13 +62,12 @@ def test_a_seed_is_one_home_down_to_its_textures(seed: int) -> None:
 def test_a_home_has_three_to_five_rooms_that_the_robot_can_visit(seed: int) -> None:
     home = Apartment(seed)
     assert 3 <= len(home.rooms) <= 5
-    free = free_space(home.occupied(), PROFILE.footprint_radius_m).astype(np.uint8)
-    _, labels = cv2.connectedComponents(free)
-    main = labels == np.argmax(np.bincount(labels[free > 0]))
+    free = free_space(home.occupied(), PROFILE.footprint_radius_m)
+    _, labels = cv2.connectedComponents(free.cells.astype(np.uint8))
+    main = labels == np.argmax(np.bincount(labels[free.cells]))
     for room in home.rooms:
-        rows = slice(int(room.y0 / CELL_M), int(room.y1 / CELL_M))
-        columns = slice(int(room.x0 / CELL_M), int(room.x1 / CELL_M))
-        assert main[rows, columns].mean() > 0.25
+        (top, left), (bottom, right) = free.index(room.x0, room.y0), free.index(room.x1, room.y1)
+        assert main[top:bottom, left:right].mean() > 0.25
 
 
 def test_a_negative_seed_is_refused() -> None:
@@ -79,10 +80,10 @@ def test_a_negative_seed_is_refused() -> None:
 
 def test_the_same_seed_and_commands_give_the_same_robot() -> None:
     def drive(seed: int) -> tuple:
-        robot = placed((*OPEN, 0.4), seed)
+        robot, truth = placed((*OPEN, 0.4), seed)
         for _ in range(20):
-            robot.step(0.2, 0.5, 0.1)
-        return robot.pose, robot.odometry(), robot.scan().tolist(), robot.render().tobytes()
+            seen = robot.step((0.2, 0.5), 0.1)
+        return truth.pose, seen.odometry, seen.scan.tolist(), seen.image.tobytes()
 
     first, again, other = drive(5), drive(5), drive(6)
     assert first == again
@@ -92,75 +93,73 @@ def test_the_same_seed_and_commands_give_the_same_robot() -> None:
 
 @pytest.mark.parametrize("yaw", [-2.0, 0.0, 1.3])
 def test_forward_and_counter_clockwise_are_positive(yaw: float) -> None:
-    robot = placed((*OPEN, yaw))
+    robot, truth = placed((*OPEN, yaw))
     for _ in range(10):
-        robot.step(0.3, 0.0, 0.1)
-    x, y, _ = robot.pose
+        robot.step((0.3, 0.0), 0.1)
+    x, y, _ = truth.pose
     ahead = (x - OPEN[0]) * math.cos(yaw) + (y - OPEN[1]) * math.sin(yaw)
     aside = (y - OPEN[1]) * math.cos(yaw) - (x - OPEN[0]) * math.sin(yaw)
     assert ahead == pytest.approx(0.3, abs=0.03)
     assert aside == pytest.approx(0.0, abs=0.02)
-    assert robot.velocity == pytest.approx((0.3, 0.0), abs=0.02)
-    robot.reset((*OPEN, 0.0))
+    assert truth.velocity == pytest.approx((0.3, 0.0), abs=0.02)
+    truth.place((*OPEN, 0.0))
     for _ in range(10):
-        robot.step(0.0, 1.0, 0.1)
-    assert 0.7 < robot.pose[2] < 1.05
+        robot.step((0.0, 1.0), 0.1)
+    assert 0.7 < truth.pose[2] < 1.05
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_odometry_stays_close_to_the_truth_but_is_not_the_truth(seed: int) -> None:
-    robot = placed((*OPEN, 0.0), seed)
+    robot, truth = placed((*OPEN, 0.0), seed)
     for k in range(50):
-        robot.step(0.15, 0.8 * math.sin(0.3 * k), 0.1)
-    reading, (x, y, _) = robot.odometry(), robot.pose
+        robot.step((0.15, 0.8 * math.sin(0.3 * k)), 0.1)
+    reading, (x, y, _) = robot.observe().odometry, truth.pose
     drift = math.hypot(reading.x - (x - OPEN[0]), reading.y - (y - OPEN[1]))
     assert 1e-4 < drift < 0.15  # of 0.75 m: two wheels, each of them off by 2 %
-    assert reading.linear == pytest.approx(robot.velocity[0], abs=0.05)
+    assert reading.linear == pytest.approx(truth.velocity[0], abs=0.05)
 
 
 def test_measured_speed_does_not_depend_on_the_length_of_a_step() -> None:
     spreads = []
     for step_s in (0.1, TICK_S):
-        robot, angular = placed((*OPEN, 0.0), 1), []
+        robot, angular = placed((*OPEN, 0.0), 1).environment, []
         for _ in range(round(12 / step_s)):
-            robot.step(0.0, 0.8, step_s)
-            angular.append(robot.odometry().angular)
+            angular.append(robot.step((0.0, 0.8), step_s).odometry.angular)
         spreads.append(np.std(angular[round(2 / step_s) :]))
     assert spreads[1] == pytest.approx(spreads[0], rel=0.4)
 
 
-def test_a_reset_forgets_the_motion_before() -> None:
-    robot = placed((*OPEN, 0.0))
+def test_a_robot_that_is_put_down_forgets_the_motion_before() -> None:
+    robot, truth = placed((*OPEN, 0.0))
     for _ in range(10):
-        robot.step(0.3, 0.5, 0.1)
-    robot.reset((*OPEN, 1.0))
-    assert robot.pose == pytest.approx((*OPEN, 1.0))
-    reading = robot.odometry()
-    assert (reading.x, reading.y, reading.yaw, reading.linear, reading.angular) == (0,) * 5
-    assert robot.time_s == 0.0 and not robot.bumper
+        robot.step((0.3, 0.5), 0.1)
+    truth.place((*OPEN, 1.0))
+    assert truth.pose == pytest.approx((*OPEN, 1.0))
+    seen = robot.observe()
+    assert seen.odometry == OdometryReading(0.0, 0.0, 0.0, 0.0, 0.0)
+    assert seen.time_s == 0.0 and not seen.bumper
 
 
 # ----- sensors
 
 
 def test_the_bumper_tells_of_a_wall_until_the_robot_has_backed_off() -> None:
-    robot = placed((*OPEN, 0.7))
-    assert not robot.bumper
+    robot, truth = placed((*OPEN, 0.7))
+    assert not robot.observe().bumper
     for _ in range(250):
-        robot.step(0.4, 0.0, 0.1)
-        if robot.bumper:
+        if robot.step((0.4, 0.0), 0.1).bumper:
             break
-    assert robot.bumper
-    stop = range_on_plan(HOME, robot.pose)
+    assert robot.observe().bumper
+    stop = range_on_plan(HOME, truth.pose)
     assert stop < 0.6  # against something, though perhaps slantwise
     for _ in range(10):
-        robot.step(-0.2, 0.0, 0.1)
-    assert not robot.bumper
+        robot.step((-0.2, 0.0), 0.1)
+    assert not robot.observe().bumper
 
 
 @pytest.mark.parametrize("heading", np.linspace(-3.0, 3.0, 7))
 def test_the_scan_measures_what_the_floor_plan_says(heading: float) -> None:
-    ranges = placed((*OPEN, heading)).scan()
+    ranges = placed((*OPEN, heading)).environment.observe().scan
     assert ranges.shape == (PROFILE.scan.beams,)
     for beam in (0, PROFILE.scan.beams // 4, PROFILE.scan.beams // 2):
         direction = heading + 2 * math.pi * beam / PROFILE.scan.beams
@@ -173,22 +172,51 @@ def test_the_scan_measures_what_the_floor_plan_says(heading: float) -> None:
 
 def test_the_scan_sees_no_farther_than_its_range() -> None:
     short = PROFILE.scan.model_copy(update={"range_max_m": 0.5})
-    robot = Simulator(HOME, PROFILE.model_copy(update={"scan": short}))
-    robot.reset((*OPEN, 0.0))
-    assert np.isinf(robot.scan()).all()
+    robot = placed((*OPEN, 0.0), profile=PROFILE.model_copy(update={"scan": short})).environment
+    assert np.isinf(robot.observe().scan).all()
+
+
+def test_a_mounted_scanner_measures_from_where_it_sits() -> None:
+    """Turned by 90 degrees and 0.2 m ahead of base_link; at base_link the scan has none of that."""
+    mount = ScannerMount(x_m=0.2, z_m=0.16, yaw_deg=90.0)
+    scan = PROFILE.scan.model_copy(update={"mount": mount})
+    profile = PROFILE.model_copy(update={"scan": scan})
+    robot, truth = worlds.make(HOME.seed, profile, mounted_scan=True)
+    truth.place((*OPEN, 0.3))
+    eye = OPEN[0] + 0.2 * math.cos(0.3), OPEN[1] + 0.2 * math.sin(0.3)
+    left_of_it = range_on_plan(HOME, (*eye, 0.3 + math.pi / 2))
+    assert robot.observe().scan[0] == pytest.approx(left_of_it, abs=0.06)
+    ahead = range_on_plan(HOME, (*OPEN, 0.3))
+    unmounted = placed((*OPEN, 0.3), profile=profile).environment.observe().scan
+    assert unmounted[0] == pytest.approx(ahead, abs=0.06)
+    assert abs(left_of_it - ahead) > 0.2, "else this test shows nothing"
+
+
+def test_a_sensor_is_measured_before_the_robot_moves_on_or_not_at_all() -> None:
+    robot, truth = placed((*OPEN, 0.0))
+    early, late, measured = robot.observe(), robot.observe(), robot.observe()
+    scan = measured.scan
+    robot.step((0.2, 0.0), 0.1)
+    assert measured.scan is scan
+    with pytest.raises(RuntimeError, match="read them before the next step, or observe again"):
+        _ = early.scan
+    with pytest.raises(RuntimeError, match="read them before the next step"):
+        late.expose()
+    truth.place((*OPEN, 1.0))
+    assert robot.observe().image.any()
 
 
 def test_a_picture_from_elsewhere_leaves_the_robot_where_it_is() -> None:
-    robot = placed((*OPEN, 0.0))
+    robot, truth = placed((*OPEN, 0.0))
     for _ in range(5):
-        robot.step(0.3, 0.3, 0.1)
-    pose, reading = robot.pose, robot.odometry()
-    elsewhere = robot.render_at((*OPEN, 2.0))
-    assert (robot.pose, robot.odometry()) == (pose, reading)
+        robot.step((0.3, 0.3), 0.1)
+    pose, reading = truth.pose, robot.observe().odometry
+    elsewhere = truth.render_at((*OPEN, 2.0))
+    assert (truth.pose, robot.observe().odometry) == (pose, reading)
     camera = PROFILE.camera
     assert elsewhere.shape == (camera.height, camera.width, 3) and elsewhere.dtype == np.uint8
-    there = placed((*OPEN, 2.0)).render()
-    here = robot.render()
+    there = placed((*OPEN, 2.0)).environment.observe().image
+    here = robot.observe().image
 
     def differ(a: np.ndarray, b: np.ndarray) -> float:
         return float(np.abs(a.astype(int) - b).mean())
@@ -200,7 +228,7 @@ def test_a_picture_from_elsewhere_leaves_the_robot_where_it_is() -> None:
 
 
 def test_the_driver_stops_by_itself_when_commands_stay_out() -> None:
-    driver = Driver(0.5)
+    driver = MotorDriver(0.5)
     assert driver.command(0.0) == (0.0, 0.0)
     assert driver.obey(0.3, -0.2, 10.0)
     assert driver.command(10.49) == (0.3, -0.2)
@@ -209,7 +237,7 @@ def test_the_driver_stops_by_itself_when_commands_stay_out() -> None:
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_the_driver_refuses_a_command_that_is_no_number(bad: float) -> None:
-    driver = Driver(0.5)
+    driver = MotorDriver(0.5)
     driver.obey(0.3, 0.1, 10.0)
     assert not driver.obey(bad, 0.0, 10.1) and not driver.obey(0.1, bad, 10.1)
     assert driver.command(10.2) == (0.3, 0.1)

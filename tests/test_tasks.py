@@ -1,4 +1,4 @@
-"""Navigation tasks: what a start and a goal promise, and how ways are measured."""
+"""Navigation tasks: what a start and a goal promise, and how paths are measured."""
 
 from __future__ import annotations
 
@@ -10,9 +10,17 @@ import numpy as np
 import pytest
 
 from foresight.bodies.profile import RobotProfile
+from foresight.geometry import Pose
+from foresight.interfaces import Grid
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import WALL_THICKNESS_M, Apartment, free_space
-from foresight.worlds.tasks import Pose
+from foresight.worlds.apartments.apartment import WALL_THICKNESS_M, Apartment
+from foresight.worlds.floor_plan import (
+    CELL_M,
+    free_space,
+    line_of_sight,
+    path_lengths,
+    shortest_path,
+)
 
 PROFILE = RobotProfile.load(Path(__file__).parents[1] / "config/robots/homebot.yaml")
 WORLDS = (0, 1, 7, 1000)
@@ -47,7 +55,7 @@ def test_tasks_keep_the_promises_of_their_suite(world: int, suite: tasks.Suite) 
         distance, turn = tasks.pose_error(task.start, task.goal)
         same_room = apartment.room_of(*task.start[:2]) == apartment.room_of(*task.goal[:2])
         assert distance > 0.7 or (distance > 0.3 and turn > 30)  # no task starts solved
-        assert task.path_m > distance - 0.08  # the grid's ways start in the middle of cells
+        assert task.path_m > distance - 0.08  # the grid's paths start in the middle of cells
         for pose in (task.start, task.goal):
             assert gap(apartment, pose) >= PROFILE.footprint_radius_m + tasks.CLEARANCE_M
         for ahead in np.arange(0.0, tasks.VIEW_M, 0.05):
@@ -83,15 +91,15 @@ def test_a_demonstration_goes_out_of_sight_in_steps_of_at_most_four_metres(seed:
     occupied = apartment.occupied()
     free = free_space(occupied, PROFILE.footprint_radius_m)
     assert len(goals) == 3
-    assert not all(tasks.line_of_sight(occupied, start, goal) for goal in goals)
+    assert not all(line_of_sight(occupied, start, goal) for goal in goals)
     for here, goal in zip([start, *goals], goals, strict=False):
-        way = tasks.path_lengths(free, goal)[int(here[1] / 0.05), int(here[0] / 0.05)]
-        assert 0.7 <= way <= 4.1 and tasks.pose_error(here, goal)[0] >= 0.7
+        length_m = path_lengths(free, goal).at(here[0], here[1])
+        assert 0.7 <= length_m <= 4.1 and tasks.pose_error(here, goal)[0] >= 0.7
         assert gap(apartment, goal) >= PROFILE.footprint_radius_m + tasks.CLEARANCE_M
     assert start != tasks.demo_task(apartment, PROFILE, seed + 100)[0]
 
 
-def test_a_demonstration_needs_an_apartment_with_room() -> None:
+def test_a_demonstration_needs_a_world_with_room() -> None:
     wide = PROFILE.model_copy(update={"footprint_radius_m": 1.9})
     with pytest.raises(ValueError, match="no room for homebot|no tour"):
         tasks.demo_task(Apartment(0), wide, 0)
@@ -119,8 +127,8 @@ def test_names_are_given_all_over_the_other_rooms_to_what_can_be_a_goal(world: i
 @pytest.mark.parametrize("seed", range(5))
 def test_a_robot_is_carried_to_another_place_of_the_same_room(seed: int) -> None:
     home, before = Apartment(0), (1.5, 4.0, 0.3)
-    pose = tasks.put_down(home, PROFILE, seed, before)
-    assert pose == tasks.put_down(home, PROFILE, seed, before)
+    pose = tasks.draw_elsewhere(home, PROFILE, seed, before)
+    assert pose == tasks.draw_elsewhere(home, PROFILE, seed, before)
     assert home.room_of(*pose[:2]) == home.room_of(*before[:2])
     assert math.dist(pose[:2], before[:2]) >= 1.0
     assert gap(home, pose) >= PROFILE.footprint_radius_m + tasks.CLEARANCE_M
@@ -136,7 +144,7 @@ def dijkstra(free: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
         for dr, dc in [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if a or b]:
             r, c = row + dr, column + dc
             if 0 <= r < free.shape[0] and 0 <= c < free.shape[1] and free[r, c]:
-                longer = length + tasks.CELL_M * math.hypot(dr, dc)
+                longer = length + CELL_M * math.hypot(dr, dc)
                 if longer < lengths[r, c] - 1e-9:
                     lengths[r, c] = longer
                     heapq.heappush(queue, (longer, (r, c)))
@@ -144,13 +152,14 @@ def dijkstra(free: np.ndarray, goal: tuple[int, int]) -> np.ndarray:
 
 
 def test_path_lengths_are_those_of_dijkstra() -> None:
-    free = np.random.default_rng(0).random((40, 40)) > 0.35
-    free[20, 20] = True
-    ours = tasks.path_lengths(free, (20.5 * tasks.CELL_M, 20.5 * tasks.CELL_M))
-    expected = dijkstra(free, (20, 20))
-    assert np.isinf(expected[free]).any() and np.isfinite(expected).sum() > 500
+    cells = np.random.default_rng(0).random((40, 40)) > 0.35
+    cells[20, 20] = True
+    free = Grid(cells, CELL_M)
+    ours = path_lengths(free, free.point(20.5, 20.5)).cells
+    expected = dijkstra(cells, (20, 20))
+    assert np.isinf(expected[cells]).any() and np.isfinite(expected).sum() > 500
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
-    limited = tasks.path_lengths(free, (20.5 * tasks.CELL_M, 20.5 * tasks.CELL_M), limit_m=0.5)
+    limited = path_lengths(free, free.point(20.5, 20.5), limit_m=0.5).cells
     within = expected < 0.5
     np.testing.assert_allclose(limited[within], expected[within], rtol=1e-5)
 
@@ -168,27 +177,27 @@ def test_no_task_starts_solved() -> None:
     assert tasks.unsolved((0.0, 0.0, 0.0), (0.8, 0.0, 0.0))
 
 
-def test_the_shortest_way_is_as_long_as_promised_and_keeps_to_free_space() -> None:
+def test_the_shortest_path_is_as_long_as_promised_and_keeps_to_free_space() -> None:
     free = free_space(Apartment(0).occupied(), 0.25)
+    blocked = free.filled(~free.cells)
     for task in tasks.sample_tasks(Apartment(0), PROFILE, "house", 6, seed=2):
-        lengths = tasks.path_lengths(free, task.goal)
-        way = tasks.shortest_way(lengths, task.start, task.goal)
-        assert way is not None
-        np.testing.assert_allclose(way[[0, -1]], [task.start[:2], task.goal[:2]])
-        length = np.hypot(*np.diff(way, axis=0).T).sum()
-        cell = int(task.start[1] / tasks.CELL_M), int(task.start[0] / tasks.CELL_M)
-        assert math.dist(task.start[:2], task.goal[:2]) <= length <= lengths[cell] + 0.15
-        legs = zip(way[:-1], way[1:], strict=True)
-        assert all(tasks.line_of_sight(~free, tuple(a), tuple(b)) for a, b in legs)
+        lengths = path_lengths(free, task.goal)
+        path = shortest_path(lengths, task.start, task.goal)
+        assert path is not None
+        np.testing.assert_allclose(path[[0, -1]], [task.start[:2], task.goal[:2]])
+        length = np.hypot(*np.diff(path, axis=0).T).sum()
+        promised = lengths.at(task.start[0], task.start[1])
+        assert math.dist(task.start[:2], task.goal[:2]) <= length <= promised + 0.15
+        legs = zip(path[:-1], path[1:], strict=True)
+        assert all(line_of_sight(blocked, tuple(a), tuple(b)) for a, b in legs)
 
 
-def test_there_is_no_way_into_a_wall() -> None:
+def test_no_path_leads_into_a_wall() -> None:
     free = free_space(Apartment(0).occupied(), 0.25)
-    lengths = tasks.path_lengths(free, (1.0, 1.0))
-    assert tasks.shortest_way(lengths, (0.01, 0.01), (1.0, 1.0)) is None
+    assert shortest_path(path_lengths(free, (1.0, 1.0)), (0.01, 0.01), (1.0, 1.0)) is None
 
 
-def test_driving_takes_its_way_and_its_turns() -> None:
+def test_driving_takes_the_time_of_the_path_and_its_turns() -> None:
     """homebot: 0.5 m/s ahead, 0.2 m/s back, 1.4 rad/s; at 90% and 80% of that."""
     line = np.array([[0.0, 0.0], [0.9, 0.0]])
     ahead = tasks.driving_seconds(line, (0.0, 0.0, 0.0), (0.9, 0.0, 0.0), PROFILE)
@@ -208,16 +217,16 @@ def test_the_robot_is_put_down_with_clearance() -> None:
 
 def test_nothing_leads_to_a_goal_in_a_wall() -> None:
     free = free_space(Apartment(0).occupied(), 0.17)
-    assert np.isinf(tasks.path_lengths(free, (0.01, 0.01))).all()
+    assert np.isinf(path_lengths(free, (0.01, 0.01)).cells).all()
 
 
 def test_line_of_sight_ends_at_a_wall_and_passes_a_gap() -> None:
-    occupied = np.zeros((20, 20), bool)
-    occupied[:, 10] = True
-    assert not tasks.line_of_sight(occupied, (0.2, 0.5), (0.9, 0.5))
-    occupied[9:12, 10] = False
-    assert tasks.line_of_sight(occupied, (0.2, 0.5), (0.9, 0.5))
-    assert not tasks.line_of_sight(occupied, (0.2, 0.2), (0.9, 0.3))
+    occupied = Grid(np.zeros((20, 20), bool), CELL_M)
+    occupied.cells[:, 10] = True
+    assert not line_of_sight(occupied, (0.2, 0.5), (0.9, 0.5))
+    occupied.cells[9:12, 10] = False
+    assert line_of_sight(occupied, (0.2, 0.5), (0.9, 0.5))
+    assert not line_of_sight(occupied, (0.2, 0.2), (0.9, 0.3))
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,10 @@ from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import String
 
+from foresight import worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import Apartment, free_space
+from foresight.worlds.floor_plan import free_space, path_lengths
 from foresight_interfaces.action import NavigateToImage
 from foresight_interfaces.msg import Belief, Observation, Plan
 from foresight_node.messages import LATCHED
@@ -37,9 +38,9 @@ class Pilot(Node):
 
     def __init__(self, seed: int, gives_up: set[int]) -> None:
         super().__init__("planning")
-        home = Apartment(0)
-        self._goals = tasks.demo_task(home, PROFILE, seed)[1]
-        self._free = free_space(home.occupied(), PROFILE.footprint_radius_m + 0.08)
+        plan = worlds.plan_of(0)
+        self._goals = tasks.demo_task(plan, PROFILE, seed)[1]
+        self._free = free_space(plan.occupied(), PROFILE.footprint_radius_m + 0.08)
         self._gives_up, self._accepted = gives_up, -1
         self._ending: Future | None = None
         self._commands = self.create_publisher(Twist, "cmd_vel", 1)
@@ -62,7 +63,7 @@ class Pilot(Node):
 
     async def _execute(self, handle: object) -> NavigateToImage.Result:
         self._accepted += 1
-        self._lengths = tasks.path_lengths(self._free, self._goals[self._accepted])
+        self._lengths = path_lengths(self._free, self._goals[self._accepted])
         handle.publish_feedback(
             NavigateToImage.Feedback(energy=0.5, estimated_s_left=9.0, distance_travelled_m=0.1)
         )
@@ -108,7 +109,7 @@ class Pilot(Node):
         if tasks.pose_error(pose, goal)[0] > 0.15:
             headings = [2 * math.pi * k / 32 for k in range(32)]
             ahead = [(x + LOOK_M * math.cos(h), y + LOOK_M * math.sin(h)) for h in headings]
-            left = [self._lengths[int(b / tasks.CELL_M), int(a / tasks.CELL_M)] for a, b in ahead]
+            left = [self._lengths.at(*point) for point in ahead]
             error = _wrapped(headings[left.index(min(left))] - yaw)
             return 0.4 * max(0.0, math.cos(error)) ** 2, max(-1.2, min(1.2, 2 * error))
         error = _wrapped(goal[2] - yaw)

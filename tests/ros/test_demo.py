@@ -20,8 +20,7 @@ from launch_ros.actions import Node
 from typer import Typer
 from typer.testing import CliRunner
 
-from foresight.apps import demo
-from foresight.evaluation import report
+from foresight.apps import demo, demo_report
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -164,7 +163,7 @@ def test_a_place_that_was_named_is_found_again_after_everything_was_restarted(
     said = capfd.readouterr().out
     assert said.count("starting on ROS_DOMAIN_ID") == 2
     assert re.search(r"exploring +\d+ s .*places remembered, 0/1 named", said)
-    content = report.load(tmp_path)
+    content = demo_report.load(tmp_path)
     assert content["exploration"]["code"] == "COMPLETED"
     assert content["exploration"]["seconds"] < 32
     (goal,) = content["goals"]

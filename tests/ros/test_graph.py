@@ -26,12 +26,10 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import Trigger
 
-from foresight import bundle
+from foresight import bundle, worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.missions import Outcome
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.apartments.simulator import Simulator
 from foresight_interfaces.action import Explore, NavigateToImage
 from foresight_interfaces.msg import ActuationStatus, Place, Plan
 from foresight_interfaces.srv import Recall, Remember
@@ -60,8 +58,8 @@ processes: dict[str, int] = {}
 @pytest.fixture(scope="module")
 def task(homebot: Path) -> tasks.Task:
     """The easiest of some near tasks: the least turning on the way and at its end."""
-    home, profile = Apartment(0), RobotProfile.load(homebot)
-    return min(tasks.sample_tasks(home, profile, "near", 20, seed=5), key=_turning)
+    plan, profile = worlds.plan_of(0), RobotProfile.load(homebot)
+    return min(tasks.sample_tasks(plan, profile, "near", 20, seed=5), key=_turning)
 
 
 def _turning(task: tasks.Task) -> float:
@@ -73,16 +71,16 @@ def _turning(task: tasks.Task) -> float:
 @pytest.fixture(scope="module")
 def pictures(homebot: Path, task: tasks.Task) -> dict[str, Image]:
     """What the camera sees at the task's goal, and back at its start."""
-    simulator = Simulator(Apartment(0), RobotProfile.load(homebot))
+    environment, truth = worlds.make(0, RobotProfile.load(homebot))
     pictures = {}
     for name, pose in (("goal", task.goal), ("start", task.start)):
-        simulator.reset(pose)
-        pixels = np.ascontiguousarray(simulator.render())
+        truth.place(pose)
+        pixels = np.ascontiguousarray(environment.observe().image)
         height, width = pixels.shape[:2]
         picture = Image(height=height, width=width, encoding="rgb8", step=3 * width)
         picture.data = array("B", pixels.tobytes())
         pictures[name] = picture
-    simulator.close()
+    environment.close()
     return pictures
 
 

@@ -26,12 +26,10 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
 
-from foresight import resources
+from foresight import resources, worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.perception.image import decode
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.apartments.simulator import Simulator
 
 LAUNCH = Path(__file__).parents[2] / "launch" / "simulation.launch.py"
 LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
@@ -142,9 +140,9 @@ def test_images_show_the_start_and_are_stamped_at_capture(
     assert abs(seconds(message.header.stamp) - time.time()) < 60.0  # begins at the system's time
     assert message.encoding == "rgb8" and message.header.frame_id == "camera_optical_frame"
     seen = decode(message.data, message.width, message.height, message.step, message.encoding)
-    simulator = Simulator(Apartment(0), profile)
-    expected = simulator.render_at(tasks.demo_task(Apartment(0), profile, seed=1)[0])
-    simulator.close()
+    environment, truth = worlds.make(0, profile)
+    expected = truth.render_at(tasks.demo_task(truth.floor_plan, profile, seed=1)[0])
+    environment.close()
     assert np.abs(seen.astype(int) - expected).mean() < 10  # but for the camera's gain
 
 

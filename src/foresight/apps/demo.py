@@ -12,12 +12,11 @@ from typing import IO, Annotated
 import typer
 from rich.console import Console
 
-from foresight import resources
+from foresight import resources, worlds
+from foresight.apps import demo_report
 from foresight.apps.launching import launched, own_domain
 from foresight.bodies.profile import RobotProfile
-from foresight.evaluation import report
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import Apartment
 
 LAUNCH_LOG = "launch.log"
 _CLIENT = re.compile(r"^\[demo_client(?:-\d+)?\] ?(.*)$")
@@ -70,7 +69,7 @@ def demo_command(
         typer.echo("stopped")
         raise typer.Exit(130) from None
     try:
-        reached = report.load(results)["all_reached"]
+        reached = demo_report.load(results)["all_reached"]
     except ValueError:
         typer.echo(
             f"foresight demo: the demonstration ended without a report; all output of its nodes is "
@@ -88,12 +87,12 @@ def report_command(
 ) -> None:
     """Show the report of the last demonstration."""
     try:
-        content = report.load(results)
+        content = demo_report.load(results)
     except ValueError as error:
         typer.echo(f"foresight report: {error}", err=True)
         raise typer.Exit(1) from None
     console = Console()
-    console.print(report.table(content))
+    console.print(demo_report.table(content))
     if content.get("failure"):
         console.print(content["failure"], style="red")
 
@@ -115,12 +114,12 @@ def remember(arguments: dict[str, str], results: Path) -> None:
     """
     profile = RobotProfile.load(arguments.get("robot", resources.robot_profile()))
     _run(arguments | {"part": "explore"}, results)
-    if not (results / report.EXPLORATION).exists():
+    if not (results / demo_report.EXPLORATION).exists():
         return  # the client has reported why
-    exploration, _ = report.load_exploration(results)
+    exploration, _ = demo_report.load_exploration(results)
     x, y, yaw = map(float, exploration.path[-1])
-    home, seed = Apartment(int(arguments["world"])), int(arguments["seed"])
-    x, y, yaw = tasks.put_down(home, profile, seed, (x, y, yaw))
+    plan, seed = worlds.plan_of(int(arguments["world"])), int(arguments["seed"])
+    x, y, yaw = tasks.draw_elsewhere(plan, profile, seed, (x, y, yaw))
     start = {"start_x": str(x), "start_y": str(y), "start_yaw": str(yaw)}
     typer.echo(
         "everything is stopped; the robot is moved elsewhere, and only memory's file is kept"
@@ -131,7 +130,13 @@ def remember(arguments: dict[str, str], results: Path) -> None:
 def _clear(results: Path) -> None:
     """Remove the results of an earlier demonstration."""
     results.mkdir(parents=True, exist_ok=True)
-    for name in (report.REPORT, report.EXPLORATION, "trajectory.png", "demo.mp4", LAUNCH_LOG):
+    for name in (
+        demo_report.REPORT,
+        demo_report.EXPLORATION,
+        "trajectory.png",
+        "demo.mp4",
+        LAUNCH_LOG,
+    ):
         (results / name).unlink(missing_ok=True)
 
 

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
+from foresight import worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.control.limits import VelocityLimiter
 from foresight.data.dataset import PERIOD_S, Episode, save_episode
-from foresight.data.recording import put_down, record
+from foresight.data.recording import record
 from foresight.exploration.collection_policy import CollectionPolicy
-from foresight.worlds.apartments.randomise import Variation
+from foresight.interfaces import WorldName
+from foresight.worlds.variation import NO_VARIATION, Variation
 
 EPISODE_FRAMES = 1000
 _RENDER_THREADS = (
@@ -29,31 +31,32 @@ _RENDER_THREADS = (
 
 
 @dataclass(frozen=True)
-class Robot:
-    """One robot, placed once in one home: what it still has to record."""
+class Assignment:
+    """What one robot, placed once in one home, still has to record."""
 
-    world: int
+    world: WorldName
     seed: int  # draws its start, driving, noise and variation
     names: tuple[str, ...]  # of its episodes, in order
     randomise: bool
     episode_frames: int
     first: int = 0  # number of episodes from an earlier run
 
-    def missing(self, folder: Path) -> Robot | None:
-        """The same robot without the episodes in the folder; None if none is left.
+    def missing(self, folder: Path) -> Assignment | None:
+        """The same without the episodes in the folder; None if none is left.
 
-        Its earlier state is lost: it gets a new start.
+        The robot's earlier state is lost: it gets a new start.
         """
         left = tuple(name for name in self.names if not (folder / name).exists())
         return replace(self, names=left, first=len(self.names) - len(left)) if left else None
 
     def drive(self, profile: RobotProfile) -> Iterator[tuple[str, Episode, str]]:
         """Drive by scan and bumper; yields file name, episode and source of each episode."""
-        variation = Variation.draw(self.seed) if self.randomise else Variation()
-        luck = self.seed + 7919 * self.first  # so that it does not repeat the earlier run's drive
-        simulator = variation.simulator(self.world, profile, self.seed)
-        simulator.reset(put_down(simulator.apartment, profile, luck))
-        driver, limiter = CollectionPolicy(profile, luck), VelocityLimiter(profile.limits)
+        variation = Variation.draw(self.seed) if self.randomise else NO_VARIATION
+        # Another one than an earlier run's, so that its drive is not repeated.
+        drive_seed = self.seed + 7919 * self.first
+        environment, _ = worlds.make(self.world, profile, seed=self.seed, variation=variation)
+        environment.reset(drive_seed)
+        driver, limiter = CollectionPolicy(profile, drive_seed), VelocityLimiter(profile.limits)
         source = f"home {self.world}, wandering"
         if self.randomise:
             source += f", {variation}"
@@ -61,16 +64,16 @@ class Robot:
             for name in self.names:
                 yield (
                     name,
-                    Episode(*record(simulator, driver, limiter, PERIOD_S, self.episode_frames)),
+                    Episode(*record(environment, driver, limiter, PERIOD_S, self.episode_frames)),
                     source,
                 )
         finally:
-            simulator.close()
+            environment.close()
 
 
 def collect(
     folder: Path,
-    worlds: Sequence[int],
+    worlds: Sequence[WorldName],
     profile_path: Path,
     frames: int,
     workers: int,
@@ -100,14 +103,14 @@ def collect(
     profile = RobotProfile.load(profile_path)
     folder.mkdir(parents=True, exist_ok=True)
     planned = _plan(worlds, frames, workers, seed, randomise, episode_frames)
-    robots = [robot for whole in planned if (robot := whole.missing(folder))]
-    total = sum(len(robot.names) for robot in planned)
-    done = total - sum(len(robot.names) for robot in robots)
+    left = [assignment for whole in planned if (assignment := whole.missing(folder))]
+    total = sum(len(assignment.names) for assignment in planned)
+    done = total - sum(len(assignment.names) for assignment in left)
     before, bumps, started = done, 0, time.perf_counter()
-    if ray is None or not robots:
-        run = _on_processes(robots, folder, profile, workers)
+    if ray is None or not left:
+        run = _on_processes(left, folder, profile, workers)
     else:
-        run = _on_ray(robots, folder, profile, workers, ray)
+        run = _on_ray(left, folder, profile, workers, ray)
     columns = ("collecting", BarColumn(), MofNCompleteColumn(), "episodes", TimeRemainingColumn())
     try:
         with Progress(*columns) as progress:
@@ -131,23 +134,23 @@ def collect(
 
 
 def _plan(
-    worlds: Sequence[int],
+    worlds: Sequence[WorldName],
     frames: int,
     workers: int,
     seed: int,
     randomise: bool,
     episode_frames: int,
-) -> list[Robot]:
+) -> list[Assignment]:
     """Robots for every worker, equally many per home; they share the episodes evenly."""
     episodes = -(-frames // episode_frames)
     count = min(episodes, len(worlds) * -(-workers // len(worlds)))
-    robots = []
+    assignments = []
     for k in range(count):
         world, own_seed = worlds[k % len(worlds)], seed * 100_000 + k
         drive = f"w{world}-{'r' if randomise else 's'}{own_seed:08d}"
         names = tuple(f"{drive}-{index:04d}.h5" for index in range(len(range(k, episodes, count))))
-        robots.append(Robot(world, own_seed, names, randomise, episode_frames))
-    return robots
+        assignments.append(Assignment(world, own_seed, names, randomise, episode_frames))
+    return assignments
 
 
 def _save(folder: Path, profile: RobotProfile, name: str, episode: Episode, source: str) -> int:
@@ -160,7 +163,7 @@ def _save(folder: Path, profile: RobotProfile, name: str, episode: Episode, sour
 
 
 def _on_processes(
-    robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int
+    assignments: Sequence[Assignment], folder: Path, profile: RobotProfile, workers: int
 ) -> Generator[int]:
     """Yields the number of bumps of each finished episode."""
     context = mp.get_context("spawn")
@@ -169,15 +172,15 @@ def _on_processes(
     processes = [
         context.Process(
             target=_work,
-            args=(robots[k::workers], folder, profile, threads, reports),
+            args=(assignments[k::workers], folder, profile, threads, reports),
             daemon=True,
         )
-        for k in range(min(workers, len(robots)))
+        for k in range(min(workers, len(assignments)))
     ]
     try:
         for process in processes:
             process.start()
-        for _ in range(sum(len(robot.names) for robot in robots)):
+        for _ in range(sum(len(assignment.names) for assignment in assignments)):
             yield _next_report(reports, processes)
     finally:
         started = [process for process in processes if process.pid is not None]
@@ -186,13 +189,13 @@ def _on_processes(
                 process.terminate()
         for process in started:
             process.join()
-        for robot in robots:
-            for name in robot.names:
+        for assignment in assignments:
+            for name in assignment.names:
                 (folder / name).with_suffix(".partial").unlink(missing_ok=True)
 
 
 def _work(
-    robots: Sequence[Robot],
+    assignments: Sequence[Assignment],
     folder: Path,
     profile: RobotProfile,
     threads: int,
@@ -200,8 +203,8 @@ def _work(
 ) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     os.environ.setdefault(_RENDER_THREADS, str(threads))
-    for robot in robots:
-        for name, episode, source in robot.drive(profile):
+    for assignment in assignments:
+        for name, episode, source in assignment.drive(profile):
             reports.put(_save(folder, profile, name, episode, source))
 
 
@@ -221,7 +224,11 @@ def _next_report(reports: mp.Queue, processes: list) -> int:
 
 
 def _on_ray(
-    robots: Sequence[Robot], folder: Path, profile: RobotProfile, workers: int, address: str
+    assignments: Sequence[Assignment],
+    folder: Path,
+    profile: RobotProfile,
+    workers: int,
+    address: str,
 ) -> Generator[int]:
     """As `_on_processes`; the episodes are sent to this machine and written here."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -241,8 +248,8 @@ def _on_ray(
         ray.init(address, runtime_env={"env_vars": variables}, log_to_driver=False, **local)
     except (ConnectionError, ValueError) as error:
         raise RuntimeError(f"no Ray cluster at {address!r} ({error})") from error
-    task = ray.remote(num_returns="streaming", max_retries=0)(Robot.drive)
-    waiting = list(robots)
+    task = ray.remote(num_returns="streaming", max_retries=0)(Assignment.drive)
+    waiting = list(assignments)
     streams: list[Any] = []
     try:
         while waiting or streams:

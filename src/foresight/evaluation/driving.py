@@ -12,8 +12,10 @@ from typing import Protocol
 
 import numpy as np
 
+from foresight.bodies.profile import RobotProfile
 from foresight.bundle import Bundle
 from foresight.control.safety import Plan, SafetyController
+from foresight.interfaces import GroundTruth, Observation, World
 from foresight.memory import Places
 from foresight.memory.spatial_memory import SpatialMemory, View
 from foresight.perception.encoder import Encoder
@@ -21,7 +23,6 @@ from foresight.perception.image import ImageSpec, to_model
 from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
 from foresight.planning.path_following import look_around
 from foresight.runtime.dynamics import Relation
-from foresight.worlds.apartments.simulator import Simulator
 from foresight.worlds.tasks import Task, pose_error, reached
 
 PERIOD_S = 0.1
@@ -31,14 +32,21 @@ _REST_MPS, _REST_RADPS = 0.02, 0.05  # true speeds below these count as rest
 
 
 class Driver(Protocol):
-    """Who decides where to go. `status` is the driver's own word on how the drive stands."""
+    """Who decides where to go, by what the robot senses.
+
+    It is handed observations and nothing else. A driver that knows more, such as the oracle, says
+    so in its constructor.
+
+    Attributes:
+        status: the driver's own word on how the drive stands.
+    """
 
     status: Status
 
-    def begin(self, simulator: Simulator, task: Task) -> None:
-        """A new task; the robot stands at its start."""
+    def begin(self, seen: Observation) -> None:
+        """The robot stands at its start."""
 
-    def plan(self, now_s: float) -> Plan | None:
+    def plan(self, now_s: float, seen: Observation) -> Plan | None:
         """What to do from `now_s` on; None keeps to the last plan. Called every PERIOD_S."""
 
 
@@ -71,7 +79,12 @@ class DriveRecord:
 
 
 def drive(
-    simulator: Simulator, task: Task, driver: Driver, limit_s: float, generous: bool = False
+    world: World,
+    profile: RobotProfile,
+    task: Task,
+    driver: Driver,
+    limit_s: float,
+    generous: bool = False,
 ) -> DriveRecord:
     """Put the robot at the task's start and let it drive until it rests, or the time is up.
 
@@ -79,42 +92,43 @@ def drive(
         generous: for drivers that cannot tell that they have arrived: the first moment within the
             goal's tolerance, even in passing, ends the episode as a success.
     """
-    profile = simulator.profile
-    simulator.reset(task.start)
-    driver.begin(simulator, task)
+    environment, truth = world
+    truth.place(task.start)
+    driver.begin(environment.observe())
     controller = SafetyController(profile)
     controller.activate()
     beam = 2 * math.pi / profile.scan.beams
     path, collisions, bumped, success = [task.start], 0, False, False
     for tick in range(max(1, int(limit_s / PERIOD_S + 1e-9))):
         now = tick * PERIOD_S
-        reading = simulator.odometry()
-        controller.on_odometry(now, reading.linear, reading.angular)
-        controller.on_scan(now, simulator.scan(), 0.0, beam)
-        controller.on_bumper(now, simulator.bumper)
-        plan = driver.plan(now) if driver.status is Status.DRIVING else None
-        if plan is not None:
-            controller.on_plan(now, plan)
+        seen = environment.observe()
+        controller.on_odometry(now, seen.odometry.linear, seen.odometry.angular)
+        controller.on_scan(now, seen.scan, 0.0, beam)
+        controller.on_bumper(now, seen.bumper)
+        if driver.status is Status.DRIVING:
+            plan = driver.plan(now, environment.observe())  # the noise of its scan is its own
+            if plan is not None:
+                controller.on_plan(now, plan)
         for half in (now, now + PERIOD_S / 2):
             command = controller.step(half, half)
-            simulator.step(command.linear, command.angular, PERIOD_S / 2)
-        collisions += simulator.bumper and not bumped
-        bumped = simulator.bumper
-        path.append(simulator.pose)
-        there = reached(simulator.pose, task.goal)
-        rests = driver.status is not Status.DRIVING and command.at_rest and _still(simulator)
+            seen = environment.step((command.linear, command.angular), PERIOD_S / 2)
+        collisions += seen.bumper and not bumped
+        bumped = seen.bumper
+        path.append(truth.pose)
+        there = reached(truth.pose, task.goal)
+        rests = driver.status is not Status.DRIVING and command.at_rest and _still(truth)
         success = there and (generous or (rests and driver.status is Status.REACHED))
         if rests or success:
             break
-    error_m, error_deg = pose_error(simulator.pose, task.goal)
+    error_m, error_deg = pose_error(truth.pose, task.goal)
     seconds = (len(path) - 1) * PERIOD_S
     return DriveRecord(
         task, driver.status, success, error_m, error_deg, seconds, collisions, np.array(path)
     )
 
 
-def _still(simulator: Simulator) -> bool:
-    linear, angular = simulator.velocity
+def _still(truth: GroundTruth) -> bool:
+    linear, angular = truth.velocity
     return abs(linear) < _REST_MPS and abs(angular) < _REST_RADPS
 
 
@@ -126,41 +140,51 @@ class Agent:
         last: the latest plan.
     """
 
-    def __init__(self, bundle: Bundle, seed: int = 0, places: Places | None = None) -> None:
-        """With places, it finds its way by them, and remembers what it sees."""
-        self._image = bundle.manifest.image
-        self._action_s = bundle.manifest.action.duration_s
+    def __init__(
+        self,
+        bundle: Bundle,
+        profile: RobotProfile,
+        goal: np.ndarray,
+        seed: int = 0,
+        places: Places | None = None,
+    ) -> None:
+        """`goal` is a picture (height, width, 3) uint8 RGB of the camera; `seed` draws the search.
+
+        With places, it finds its way by them, and remembers what it sees.
+        """
+        self._profile, self._image = profile, bundle.manifest.image
+        self._action_s = bundle.manifest.action_s
         self._encoder, self._navigator = Encoder(bundle), Navigator(bundle, seed)
-        self._keeper = None if places is None else SpatialMemory(places, Relation(bundle))
+        self._goal = self._encoder(to_model(goal, self._image))
+        self._memory = None if places is None else SpatialMemory(places, Relation(bundle))
+        self.status = Status.DRIVING
         self.plan_ms: list[float] = []
         self.last: NavigationStep | None = None
 
-    def begin(self, simulator: Simulator, task: Task) -> None:
-        """Look at the picture of the goal."""
-        self._simulator, self._ticks, self.status = simulator, 0, Status.DRIVING
-        goal = self._encoder(to_model(simulator.render_at(task.goal), self._image))
-        self._navigator.set_goal(goal)
-        if self._keeper is not None:
-            self._keeper.observe(self._look(0.0))
-            self._keeper.lead(goal)
+    def begin(self, seen: Observation) -> None:
+        """Set out for the goal."""
+        self._ticks, self.status = 0, Status.DRIVING
+        self._navigator.set_goal(self._goal)
+        if self._memory is not None:
+            self._memory.observe(look(seen, self._encoder, self._image, 0.0))
+            self._memory.lead(self._goal)
 
-    def plan(self, now_s: float) -> Plan | None:
+    def plan(self, now_s: float, seen: Observation) -> Plan | None:
         """Encode what the camera sees and search; every REPLAN_TICKS only."""
         self._ticks += 1
         if self._ticks % REPLAN_TICKS != 1:
             return None
-        simulator, view = self._simulator, self._look(now_s)
-        if self._keeper is not None:
-            aim = self._keeper.observe(view)
-            self._keeper.learn()
-            assert aim is not None
-            if aim.latent is None:
-                around = look_around(simulator.profile.limits, LOOK_STEPS)
+        view = look(seen, self._encoder, self._image, now_s)
+        if self._memory is not None:
+            subgoal = self._memory.observe(view)
+            self._memory.learn()
+            assert subgoal is not None
+            if subgoal.latent is None:
+                around = look_around(self._profile.limits, LOOK_STEPS)
                 return Plan(now_s, self._action_s, around)
-            self._navigator.redirect(aim.latent, aim.final)
-        reading = simulator.odometry()
-        body = np.array([reading.linear, reading.angular, simulator.bumper], np.float32)
-        ranges = simulator.scan()
+            self._navigator.redirect(subgoal.latent, subgoal.final)
+        reading, ranges = seen.odometry, seen.scan
+        body = np.array([reading.linear, reading.angular, seen.bumper], np.float32)
         obstacles = scan_points(ranges, 0.0, 2 * math.pi / len(ranges))
         started = time.perf_counter()
         self.last = self._navigator.update(now_s, view.latent, body, obstacles)
@@ -168,14 +192,11 @@ class Agent:
         self.status = self.last.status
         return Plan(now_s, self._action_s, self.last.actions)
 
-    def _look(self, now_s: float) -> View:
-        return look(self._simulator, self._encoder, self._image, now_s)
 
-
-def look(simulator: Simulator, encoder: Encoder, image: ImageSpec, now_s: float) -> View:
-    """What the robot sees now, and where odometry says that it is."""
-    picture = to_model(simulator.render(), image)
-    return View(now_s, encoder(picture), picture, simulator.odometry().pose)
+def look(seen: Observation, encoder: Encoder, image: ImageSpec, now_s: float) -> View:
+    """What the robot sees, as memory takes it, and where odometry says that it is."""
+    picture = to_model(seen.image, image)
+    return View(now_s, encoder(picture), picture, seen.odometry.pose)
 
 
 def limit_s(oracle_s: float) -> float:

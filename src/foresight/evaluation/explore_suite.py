@@ -1,8 +1,8 @@
 """`foresight evaluate --suite explore`: how much of an unknown home the explorer covers, how soon.
 
 The explorer drives through the safety controller and the physics of the simulator, on odometry that
-drifts. Judged by the true pose and the floor plan, which it never sees. Paired: the driver that
-collects training data, and a random walk, for the same time from the same start.
+drifts. It is judged by the true pose and the floor plan, which it never sees, and compared with the
+policy that collects training data and with a random walk, for the same time from the same start.
 
 All shares are of the reachable floor: cells of 0.05 m where the robot's centre can be and to which
 it can come from the start, by its footprint alone.
@@ -21,21 +21,23 @@ import numpy as np
 from rich.console import Group
 from rich.table import Table
 
+from foresight import worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.control.safety import Plan
 from foresight.evaluation import baselines
 from foresight.evaluation.baselines import HOLD_S
 from foresight.evaluation.driving import PERIOD_S, Driver, DriveRecord, drive
-from foresight.evaluation.explorer_driver import Exploring
+from foresight.evaluation.explorer_driver import ExplorerDriver
 from foresight.evaluation.goal_suites import episode_seed, wilson
 from foresight.evaluation.workers import spread
 from foresight.exploration.collection_policy import CollectionPolicy
 from foresight.exploration.coverage import blind_m
 from foresight.exploration.traversability import SIGHT_M
+from foresight.geometry import Pose, wrap
+from foresight.interfaces import FloorPlan, Grid, Observation, WorldName
 from foresight.planning.navigator import Status
-from foresight.worlds.apartments.apartment import Apartment, free_space
-from foresight.worlds.apartments.simulator import Simulator
-from foresight.worlds.tasks import CELL_M, Pose, Task, draw_poses
+from foresight.worlds.floor_plan import CELL_M, free_space
+from foresight.worlds.tasks import Task, draw_poses
 
 COVERED_M = 1.0  # floor is covered when the robot's centre was so near, with line of sight ...
 VISITED_M = 0.5
@@ -48,22 +50,21 @@ _CHUNK = 200  # poses
 _SHARES = ("covered", "seen", "two_sides", "visited")
 
 
-class Wandering:
-    """The driver that collects training data, held to the safety controller like the others."""
+class CollectionDriver:
+    """The policy that collects training data, held to the safety controller like the others."""
 
     def __init__(self, profile: RobotProfile, seed: int) -> None:
-        self._wanderer = CollectionPolicy(profile, seed)
+        self._policy = CollectionPolicy(profile, seed)
+        self.status = Status.DRIVING
 
-    def begin(self, simulator: Simulator, task: Task) -> None:
-        """Wander from wherever the robot stands."""
-        del task
-        self._simulator, self.status = simulator, Status.DRIVING
+    def begin(self, seen: Observation) -> None:
+        """It drives from wherever the robot stands."""
+        del seen
 
-    def plan(self, now_s: float) -> Plan:
+    def plan(self, now_s: float, seen: Observation) -> Plan:
         """One command, renewed every tick."""
-        reading, ranges = self._simulator.odometry(), self._simulator.scan()
-        pose = np.array(reading.pose)
-        command = self._wanderer.act(ranges, self._simulator.bumper, pose, PERIOD_S)
+        pose = np.array(seen.odometry.pose)
+        command = self._policy.act(seen.scan, seen.bumper, pose, PERIOD_S)
         return Plan(now_s, HOLD_S, np.array([command]))
 
 
@@ -72,13 +73,13 @@ class Wandering:
 
 @dataclass(frozen=True)
 class Covered:
-    """When floor was first covered, seen by the camera, visited: (n, n) s each, inf for never.
+    """When floor was first covered, seen by the camera, visited, s; inf for never.
 
-    `sides_s`: when the camera had seen it under headings of two quarters of the compass;
-    `reachable` (n, n) bool is the floor that counts.
+    All are of the shape of `reachable` (bool), the floor that counts. `sides_s`: when the camera
+    had seen it under headings of two quarters of the compass.
     """
 
-    reachable: np.ndarray
+    reachable: Grid
     covered_s: np.ndarray
     seen_s: np.ndarray
     sides_s: np.ndarray
@@ -86,26 +87,26 @@ class Covered:
 
     def share(self, first_s: np.ndarray, by_s: float = math.inf) -> float:
         """Of the reachable floor, what was marked before `by_s`."""
-        marked = first_s[self.reachable] < by_s
+        marked = first_s[self.reachable.cells] < by_s
         return float(marked.mean())
 
     def wanted_after_s(self) -> float | None:
         """When WANTED of the floor was covered; None for never."""
-        times = np.sort(self.covered_s[self.reachable])
+        times = np.sort(self.covered_s[self.reachable.cells])
         at = float(times[math.ceil(WANTED * len(times)) - 1])
         return at if math.isfinite(at) else None
 
 
-def reachable_floor(apartment: Apartment, profile: RobotProfile, start: Pose) -> np.ndarray:
-    """Cells (n, n) bool [y, x] where the robot's centre can be, connected with the start."""
-    free = free_space(apartment.occupied(CELL_M), profile.footprint_radius_m, CELL_M)
-    _, labels = cv2.connectedComponents(free.astype(np.uint8), connectivity=4)
-    return free & (labels == labels[int(start[1] / CELL_M), int(start[0] / CELL_M)])
+def reachable_floor(plan: FloorPlan, profile: RobotProfile, start: Pose) -> Grid:
+    """Cells (bool) where the robot's centre can be, connected with the start."""
+    free = free_space(plan.occupied(), profile.footprint_radius_m)
+    _, labels = cv2.connectedComponents(free.cells.astype(np.uint8), connectivity=4)
+    return free.filled(free.cells & (labels == labels[free.index(start[0], start[1])]))
 
 
-def measure(apartment: Apartment, profile: RobotProfile, path: np.ndarray) -> Covered:
+def measure(plan: FloorPlan, profile: RobotProfile, path: np.ndarray) -> Covered:
     """Coverage by a true path (T, 3) m, m, rad, one pose every PERIOD_S."""
-    occupied, camera = apartment.occupied(CELL_M), profile.camera
+    occupied, camera = plan.occupied(), profile.camera
     x, y, yaw = map(float, path[0])
     poses, times = _distinct(path)
     around = np.linspace(-math.pi, math.pi, 120, endpoint=False)
@@ -123,7 +124,7 @@ def measure(apartment: Apartment, profile: RobotProfile, path: np.ndarray) -> Co
     once, twice = np.sort(by_side, 0)[:2]
     been_near = _first_in_sight(occupied, poses, times, around, (0.0, COVERED_M))
     return Covered(
-        reachable_floor(apartment, profile, (x, y, yaw)),
+        reachable_floor(plan, profile, (x, y, yaw)),
         np.maximum(been_near, once),  # ... and the camera has seen it, too
         once,
         twice,
@@ -136,21 +137,21 @@ def _distinct(path: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept = [0]
     for k, (x, y, yaw) in enumerate(path):
         x0, y0, yaw0 = path[kept[-1]]
-        turned = abs((yaw - yaw0 + math.pi) % (2 * math.pi) - math.pi)
+        turned = abs(wrap(yaw - yaw0))
         if math.hypot(x - x0, y - y0) > _MOVED_M or turned > _TURNED_RAD:
             kept.append(k)
     return path[kept], PERIOD_S * np.array(kept)
 
 
 def _first_in_sight(
-    occupied: np.ndarray,
+    occupied: Grid,
     poses: np.ndarray,
     times: np.ndarray,
     bearings: np.ndarray,
     span_m: tuple[float, float],
 ) -> np.ndarray:
-    """When each cell first lay within a span (m) on a free ray from a pose: (n, n) s."""
-    first = np.full(occupied.shape, np.inf)
+    """When each cell first lay within a span (m) on a free ray from a pose, s."""
+    first = np.full(occupied.cells.shape, np.inf)
     radii = np.arange(0.0, span_m[1], _RAY_STEP_M)
     counted = radii >= span_m[0]
     chunks = range(0, len(poses), _CHUNK)
@@ -158,16 +159,11 @@ def _first_in_sight(
         x, y, yaw = poses[begin : begin + _CHUNK][::-1].T
         heading = yaw[:, None] + bearings
         along = np.stack([np.sin(heading), np.cos(heading)])[..., None] * radii
-        rows = _cell(y[:, None, None] + along[0], len(occupied))
-        columns = _cell(x[:, None, None] + along[1], len(occupied))
-        lit = ~np.maximum.accumulate(occupied[rows, columns], 2) & counted
+        rows, columns = occupied.index(x[:, None, None] + along[1], y[:, None, None] + along[0])
+        lit = ~np.maximum.accumulate(occupied.cells[rows, columns], 2) & counted
         when = np.broadcast_to(times[begin : begin + _CHUNK][::-1, None, None], lit.shape)
         first[rows[lit], columns[lit]] = when[lit]
     return first
-
-
-def _cell(at_m: np.ndarray, count: int) -> np.ndarray:
-    return np.clip((at_m / CELL_M).astype(np.int32), 0, count - 1)
 
 
 # ----- episodes ---------------------------------------------------------------------------------
@@ -176,7 +172,7 @@ def _cell(at_m: np.ndarray, count: int) -> np.ndarray:
 @dataclass(frozen=True)
 class _Job:
     robot: Path
-    world: int
+    world: WorldName
     start: Pose
     seed: int  # draws the robot, its noise, the baselines
     limit_s: float
@@ -185,7 +181,7 @@ class _Job:
 
 def evaluate(
     robot: Path,
-    worlds: Sequence[int],
+    homes: Sequence[WorldName],
     episodes: int,
     seed: int,
     minutes: float,
@@ -196,7 +192,7 @@ def evaluate(
     """Let the explorer and its baselines loose.
 
     Args:
-        episodes: in all; they are spread evenly over the worlds.
+        episodes: in all; they are spread evenly over the homes.
         seed: draws starts, robots and noise; the figures depend on nothing else but `update_ms`.
         minutes: simulated time limit of an episode.
         pictures: folder for the floor plan with path and coverage, one per episode.
@@ -205,21 +201,21 @@ def evaluate(
         what `--json` writes.
 
     Raises:
-        ValueError: fewer episodes than worlds, or the profile cannot be used.
+        ValueError: fewer episodes than homes, no such home, or the profile cannot be used.
     """
-    if episodes < len(worlds):
-        raise ValueError(f"--episodes is {episodes}; give at least one for each of {len(worlds)}")
+    if episodes < len(homes):
+        raise ValueError(f"--episodes is {episodes}; give at least one for each of {len(homes)}")
     profile, jobs = RobotProfile.load(robot), []
-    for number, world in enumerate(worlds):
-        count = len(range(number, episodes, len(worlds)))
-        for k, start in enumerate(draw_poses(Apartment(world), profile, count, _OFFSET + seed)):
+    for number, world in enumerate(homes):
+        count, plan = len(range(number, episodes, len(homes))), worlds.plan_of(world)
+        for k, start in enumerate(draw_poses(plan, profile, count, _OFFSET + seed)):
             picture = pictures and pictures / f"explore-world-{world}-{k:03d}.png"
-            draw = episode_seed(seed, world, k)
+            draw = episode_seed(seed, plan.seed, k)
             jobs.append(_Job(robot, world, start, draw, 60.0 * minutes, picture))
     records = spread(_explore, jobs, workers, "explore")
     content = {
         "suite": "explore",
-        "worlds": list(worlds),
+        "worlds": list(homes),
         "episodes": episodes,
         "seed": seed,
         "minutes": minutes,
@@ -230,26 +226,32 @@ def evaluate(
 
 def _explore(job: _Job) -> dict[str, Any]:
     """The record of one start: the explorer's drive and those of its baselines."""
-    profile, apartment = RobotProfile.load(job.robot), Apartment(job.world)
-    simulator = Simulator(apartment, profile, job.seed)
+    profile = RobotProfile.load(job.robot)
+    world = worlds.make(job.world, profile, seed=job.seed)
+    plan = world.truth.floor_plan
     task = Task(job.start, job.start, 0.0)
-    explorer = Exploring(profile, job.limit_s)
-    own = drive(simulator, task, explorer, job.limit_s + 5.0)
-    covered = measure(apartment, profile, own.path)
+    explorer = ExplorerDriver(profile, job.limit_s)
+    own = drive(world, profile, task, explorer, job.limit_s + 5.0)
+    covered = measure(plan, profile, own.path)
     if job.picture is not None:
         from foresight.evaluation.pictures import draw_exploration
 
         draw_exploration(
-            job.picture, apartment, profile, own.path, covered.reachable, covered.covered_s
+            job.picture,
+            plan,
+            profile.footprint_radius_m,
+            own.path,
+            covered.reachable,
+            covered.covered_s,
         )
     others: dict[str, Driver] = {
-        "wander": Wandering(profile, job.seed),
+        "wander": CollectionDriver(profile, job.seed),
         "random": baselines.Random(profile, job.seed),
     }
     paired = {}
     for name, driver in others.items():
-        other = drive(simulator, task, driver, own.seconds)
-        paired[name] = _told(other, measure(apartment, profile, other.path))
+        other = drive(world, profile, task, driver, own.seconds)
+        paired[name] = _told(other, measure(plan, profile, other.path))
     last = explorer.last
     assert last is not None
     return {
@@ -277,7 +279,7 @@ def _told(done: DriveRecord, covered: Covered) -> dict[str, Any]:
         "driven_m": round(done.driven_m, 1),
         "collisions": done.collisions,
         "home_error_m": round(done.error_m, 3),
-        "reachable_m2": round(float(covered.reachable.sum()) * CELL_M**2, 2),
+        "reachable_m2": round(float(covered.reachable.cells.sum()) * CELL_M**2, 2),
     }
 
 

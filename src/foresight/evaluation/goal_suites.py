@@ -12,7 +12,7 @@ import math
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -24,16 +24,16 @@ from rich.console import Group
 from rich.table import Table
 
 from foresight import bundle as bundles
+from foresight import worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.bundle import Bundle
 from foresight.evaluation import baselines, probes
 from foresight.evaluation.driving import Agent, Driver, DriveRecord, drive, limit_s
 from foresight.evaluation.memory_tour import MemoryJob, Remembered, remember
 from foresight.evaluation.workers import spread
+from foresight.interfaces import FloorPlan, GroundTruth, WorldName
 from foresight.memory import Places
 from foresight.planning.navigator import Status
-from foresight.worlds.apartments.apartment import Apartment
-from foresight.worlds.apartments.simulator import Simulator
 from foresight.worlds.tasks import SUITES as NAVIGATION
 from foresight.worlds.tasks import Suite, Task, pose_error, reached, sample_tasks
 
@@ -44,12 +44,22 @@ _OFFSET = 7_000_000  # what is drawn here is not what `foresight collect` draws 
 
 
 @dataclass(frozen=True)
+class _Home:
+    """A home, the bundle that drives there, and its share of the episodes."""
+
+    name: WorldName
+    plan: FloorPlan
+    bundle: Path
+    episodes: int
+
+
+@dataclass(frozen=True)
 class _Job:
     """One task for all drivers. `seed` draws the robot and its noise."""
 
     bundle: Path
     robot: Path
-    world: int
+    world: WorldName
     task: Task
     seed: int
     picture: Path | None
@@ -60,12 +70,12 @@ def evaluate(
     bundle: Path,
     robot: Path,
     suite: str,
-    worlds: Sequence[int],
+    homes: Sequence[WorldName],
     episodes: int,
     seed: int,
     *,
     workers: int = 1,
-    commissioned: Mapping[int, Path] | None = None,
+    commissioned: Mapping[Any, Path] | None = None,
     pictures: Path | None = None,
     memory: str = "none",
 ) -> dict[str, Any]:
@@ -73,21 +83,21 @@ def evaluate(
 
     Args:
         suite: near, room, house (drives to goals), surprise or causal (see `probes`).
-        episodes: in all; they are spread evenly over the worlds.
+        episodes: in all; they are spread evenly over the homes.
         seed: draws starts, goals, robots and noise. The figures depend on nothing else, least of
             all on the number of workers; only `plan_ms` does.
-        commissioned: bundles to use instead, by world.
+        commissioned: bundles to use instead, by home as `homes` names it.
         pictures: folder for a picture of every drive that failed, or of `causal`'s reliability.
         memory: none; or tour, explore: the robot has been shown around each home before, or has
-            explored it by itself for at most 20 minutes, and finds its way by the places that it
+            explored it by itself for at most 20 minutes, and navigates by the places that it
             remembers; every drive begins with that memory.
 
     Returns:
         what `--json` writes.
 
     Raises:
-        ValueError: unknown suite or memory, a memory where none is used, fewer episodes than
-            worlds, or bundle or profile cannot be used.
+        ValueError: unknown suite, home or memory, a memory where none is used, fewer episodes than
+            homes, or bundle or profile cannot be used.
     """
     if suite not in SUITES:
         raise ValueError(f"--suite is {suite!r}; choose one of {', '.join(SUITES)}")
@@ -95,17 +105,20 @@ def evaluate(
         raise ValueError(f"--memory is {memory!r}; choose one of {', '.join(MEMORIES)}")
     if memory != "none" and suite not in NAVIGATION:
         raise ValueError(f"--memory is {memory!r}, but {suite} drives without memory; leave it out")
-    if episodes < len(worlds):
-        raise ValueError(f"--episodes is {episodes}; give at least one for each of {len(worlds)}")
-    used = {world: (commissioned or {}).get(world, bundle) for world in worlds}
-    for path in {bundle, *used.values()}:
-        bundles.load(path)
+    if episodes < len(homes):
+        raise ValueError(f"--episodes is {episodes}; give at least one for each of {len(homes)}")
     profile = RobotProfile.load(robot)
-    counts = {world: len(range(k, episodes, len(worlds))) for k, world in enumerate(worlds)}
+    drawn = []
+    for k, name in enumerate(homes):
+        share = len(range(k, episodes, len(homes)))
+        own = (commissioned or {}).get(name, bundle)
+        drawn.append(_Home(name, worlds.plan_of(name), own, share))
+    for path in {bundle, *(home.bundle for home in drawn)}:
+        bundles.load(path)
     content: dict[str, Any] = {
         "suite": suite,
         "bundle": str(bundle),
-        "worlds": list(worlds),
+        "worlds": list(homes),
         "episodes": episodes,
         "seed": seed,
         "workers": workers,
@@ -115,17 +128,17 @@ def evaluate(
     if suite in NAVIGATION:
         with tempfile.TemporaryDirectory() as folder:
             content["memory"] = memory
-            files: dict[int, Path] = {}
+            files: dict[WorldName, Path] = {}
             if memory != "none":
-                made = _memories(used, robot, seed, workers, Path(folder), memory)
+                made = _memories(drawn, robot, seed, workers, Path(folder), memory)
                 files = {world: file for world, (file, _) in made.items()}
                 content["remembered"] = {str(world): asdict(it) for world, (_, it) in made.items()}
-            jobs = _jobs(used, robot, profile, cast(Suite, suite), counts, seed, pictures, files)
+            jobs = _jobs(drawn, robot, profile, cast(Suite, suite), seed, pictures, files)
             return content | _summed_up(spread(_drive_all, jobs, workers, suite))
     probe = [
-        probes.Job(used[world], robot, world, episode_seed(seed, world, k))
-        for world, count in counts.items()
-        for k in range(count)
+        probes.Job(home.bundle, robot, home.name, episode_seed(seed, home.plan.seed, k))
+        for home in drawn
+        for k in range(home.episodes)
     ]
     if suite == "surprise":
         return content | probes.surprise(spread(probes.fault_drive, probe, workers, suite), seed)
@@ -136,52 +149,51 @@ def evaluate(
 
 
 def _memories(
-    bundles_of: Mapping[int, Path], robot: Path, seed: int, workers: int, folder: Path, memory: str
-) -> dict[int, tuple[Path, Remembered]]:
+    homes: Sequence[_Home], robot: Path, seed: int, workers: int, folder: Path, memory: str
+) -> dict[WorldName, tuple[Path, Remembered]]:
     """Files of what robots remember of each home, and what came of the drives."""
     jobs = [
         MemoryJob(
-            path,
+            home.bundle,
             robot,
-            world,
-            episode_seed(seed, world, _TOUR),
-            folder / f"{world}.db",
+            home.name,
+            episode_seed(seed, home.plan.seed, _TOUR),
+            folder / f"{number}.db",
             memory == "explore",
         )
-        for world, path in bundles_of.items()
+        for number, home in enumerate(homes)
     ]
     made = spread(remember, jobs, workers, f"memory ({memory})")
     return {job.world: (job.file, it) for job, it in zip(jobs, made, strict=True)}
 
 
 def _jobs(
-    used: Mapping[int, Path],
+    homes: Sequence[_Home],
     robot: Path,
     profile: RobotProfile,
     suite: Suite,
-    counts: Mapping[int, int],
     seed: int,
     pictures: Path | None,
-    memories: Mapping[int, Path],
+    memories: Mapping[WorldName, Path],
 ) -> list[_Job]:
     jobs = []
-    for world, count in counts.items():
-        tasks = sample_tasks(Apartment(world), profile, suite, count, seed)
-        places = memories.get(world)
-        for k, task in enumerate(tasks):
-            picture = pictures and pictures / f"{suite}-world-{world}-{k:03d}.png"
-            draw = episode_seed(seed, world, k)
-            jobs.append(_Job(used[world], robot, world, task, draw, picture, places))
+    for home in homes:
+        places = memories.get(home.name)
+        for k, task in enumerate(sample_tasks(home.plan, profile, suite, home.episodes, seed)):
+            picture = pictures and pictures / f"{suite}-world-{home.name}-{k:03d}.png"
+            draw = episode_seed(seed, home.plan.seed, k)
+            jobs.append(_Job(home.bundle, robot, home.name, task, draw, picture, places))
     return jobs
 
 
-def default_episodes(suite: str, worlds: int) -> int:
+def default_episodes(suite: str, homes: int) -> int:
     """Enough for a first impression."""
-    return {"surprise": 8, "causal": 4}.get(suite, 50) * (1 if suite in NAVIGATION else worlds)
+    return {"surprise": 8, "causal": 4}.get(suite, 50) * (1 if suite in NAVIGATION else homes)
 
 
 def episode_seed(seed: int, world: int, index: int) -> int:
-    """The seed of one episode; training never draws from the same stream."""
+    """The seed of one episode in the world of that `FloorPlan.seed`; training never draws from the
+    same stream."""
     return int(np.random.SeedSequence([_OFFSET + seed, world, index]).generate_state(1)[0])
 
 
@@ -209,28 +221,31 @@ def _loaded(path: Path) -> Bundle:
 
 def _drive_all(job: _Job) -> dict[str, Any]:
     """The record of one task: the model's drive, and briefly those of the baselines."""
-    bundle, profile = _loaded(job.bundle), RobotProfile.load(job.robot)
-    simulator = Simulator(Apartment(job.world), profile, job.seed)
+    bundle, profile, task = _loaded(job.bundle), RobotProfile.load(job.robot), job.task
+    world = worlds.make(job.world, profile, seed=job.seed)
+    truth = world.truth
     try:
-        known = drive(simulator, job.task, baselines.oracle(), baselines.ORACLE_LIMIT_S)
+        oracle = baselines.oracle(truth, profile, task)
+        known = drive(world, profile, task, oracle, baselines.ORACLE_LIMIT_S)
         limit = limit_s(known.seconds)
         with _remembered(job.places, bundle) as places:
-            agent = Agent(bundle, job.seed, places)
-            own = drive(simulator, job.task, agent, limit)
+            agent = Agent(bundle, profile, truth.render_at(task.goal), job.seed, places)
+            own = drive(world, profile, task, agent, limit)
         if job.picture is not None and not own.success:
-            _draw(job, own, simulator)
-        others: dict[str, Driver] = {
-            "random": baselines.Random(profile, job.seed),
-            "straight": baselines.straight(),
+            _draw(job.picture, own, truth, profile)
+        # Made only when it is their turn: a picture of the goal draws noise.
+        others: dict[str, Callable[[], Driver]] = {
+            "random": lambda: baselines.Random(profile, job.seed),
+            "straight": lambda: baselines.straight(truth, profile, task),
         }
         if "policy" in bundle.manifest.graphs:
-            others["cloning"] = baselines.Cloning(bundle)
+            others["cloning"] = lambda: baselines.Cloning(bundle, truth.render_at(task.goal))
         paired = {
-            name: drive(simulator, job.task, driver, limit, generous=True)
+            name: drive(world, profile, task, driver(), limit, generous=True)
             for name, driver in others.items()
         } | {"oracle": known}
     finally:
-        simulator.close()
+        world.environment.close()
     return {
         "world": job.world,
         "start": job.task.start,
@@ -288,22 +303,22 @@ def _cause(done: DriveRecord) -> str:
     return "close by when the time was up" if near else "on its way when the time was up"
 
 
-def _draw(job: _Job, done: DriveRecord, simulator: Simulator) -> None:
-    """The way from above, beside the goal's picture and what the robot saw last."""
-    from foresight.evaluation.pictures import draw_trajectory
-    from foresight.evaluation.report import DemoLog
+def _draw(file: Path, done: DriveRecord, truth: GroundTruth, profile: RobotProfile) -> None:
+    """The path from above, beside the goal's picture and what the robot saw last."""
+    from foresight.evaluation.pictures import DrawnLeg, draw_legs
 
-    assert job.picture is not None
-    end = (float(done.path[-1][0]), float(done.path[-1][1]), float(done.path[-1][2]))
-    photo = simulator.render_at(job.task.goal)
-    log = DemoLog(
-        simulator.apartment, simulator.profile, 0, job.task.start, [(job.task.goal, photo)]
+    x, y, yaw = map(float, done.path[-1])
+    off = f"missed: {done.error_m:.2f} m, {done.error_deg:.0f}° off, {done.seconds:.0f} s"
+    photo, final_view = truth.render_at(done.task.goal), truth.render_at((x, y, yaw))
+    draw_legs(
+        file,
+        truth.floor_plan,
+        profile.footprint_radius_m,
+        done.task.start,
+        [DrawnLeg(done.task.goal, photo, done.path, (x, y, yaw), final_view, off)],
+        _cause(done),
+        f"World {truth.floor_plan.name}. The robot was given the photograph only, no floor plan.",
     )
-    log.path = [(k, (float(x), float(y), float(yaw)), 0) for k, (x, y, yaw) in enumerate(done.path)]
-    leg = log.legs[0]
-    leg.code, leg.end_ns = done.status.name, round(done.seconds * 1e9)
-    leg.final_pose, leg.final_view = end, simulator.render_at(end)
-    draw_trajectory(log, job.picture)
 
 
 # ----- all of them ------------------------------------------------------------------------------

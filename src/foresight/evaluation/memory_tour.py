@@ -13,19 +13,21 @@ from pathlib import Path
 import numpy as np
 
 from foresight import bundle as bundles
+from foresight import worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.control.safety import Plan
 from foresight.evaluation.baselines import HOLD_S, PathFollower, oracle
 from foresight.evaluation.driving import Driver, drive, look
-from foresight.evaluation.explorer_driver import Exploring
+from foresight.evaluation.explorer_driver import ExplorerDriver
+from foresight.geometry import Pose
+from foresight.interfaces import GroundTruth, Observation, WorldName
 from foresight.memory import Places
 from foresight.memory.spatial_memory import SpatialMemory
 from foresight.perception.encoder import Encoder
 from foresight.planning.navigator import Status
 from foresight.runtime.dynamics import Relation
-from foresight.worlds.apartments.apartment import Apartment, free_space
-from foresight.worlds.apartments.simulator import Simulator
-from foresight.worlds.tasks import CELL_M, PASSAGE_M, Pose, Task, draw_poses, path_lengths
+from foresight.worlds.floor_plan import free_space, path_lengths
+from foresight.worlds.tasks import PASSAGE_M, Task, draw_poses
 
 _REACH_M = 1.2  # no place of the home is further from a station, as the crow flies
 _LOOK_RADPS = 0.9
@@ -37,26 +39,30 @@ _LOOK_EVERY = 3  # ticks of 0.1 s
 
 class Tour:
     """Drives to station after station, the nearest first, and turns once around at each; then to
-    all of them once more in any order, so that it comes through every door, from both sides."""
+    all of them once more in any order, so that it comes through every door, from both sides.
 
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
+    It is told the ground truth.
+    """
 
-    def begin(self, simulator: Simulator, task: Task) -> None:
-        """The robot stands at the task's start; where the task leads does not matter."""
-        del task
-        self._simulator, self.status = simulator, Status.DRIVING
-        self._stations = stations(simulator, self._seed)
+    def __init__(self, truth: GroundTruth, profile: RobotProfile, seed: int) -> None:
+        """`seed` draws stations and order."""
+        self._truth, self._profile, self._seed = truth, profile, seed
+        self.status = Status.DRIVING
+
+    def begin(self, seen: Observation) -> None:
+        """Plan the tour from where the robot stands."""
+        del seen
+        self._stations = stations(self._truth, self._profile, self._seed)
         self._again = [
             int(k) for k in np.random.default_rng(self._seed).permutation(len(self._stations))
         ]
         self._all = list(self._stations)
         self._drive: PathFollower | None = None
-        self._turned, self._heading = math.inf, simulator.pose[2]
+        self._turned, self._heading = math.inf, self._truth.pose[2]
 
-    def plan(self, now_s: float) -> Plan | None:
-        """The way to the next station, or a turn on the spot."""
-        yaw = self._simulator.pose[2]
+    def plan(self, now_s: float, seen: Observation) -> Plan | None:
+        """On to the next station, or a turn on the spot."""
+        yaw = self._truth.pose[2]
         self._turned += abs(math.remainder(yaw - self._heading, math.tau))
         self._heading = yaw
         if self._turned < math.tau:
@@ -65,7 +71,7 @@ class Tour:
             self.status = Status.REACHED
             return None
         assert self._drive is not None
-        plan = self._drive.plan(now_s)
+        plan = self._drive.plan(now_s, seen)
         if self._drive.status is Status.REACHED:
             self._drive = None
             self._turned = 0.0 if self._stations else math.inf
@@ -74,22 +80,22 @@ class Tour:
     def _set_out(self) -> bool:
         """To the nearest of the stations that are left; then to each again."""
         if self._stations:
-            away = _ways_m(self._simulator, self._stations)
-            station = self._stations.pop(int(np.argmin(away)))
+            away_m = path_lengths_to(self._truth, self._profile, self._stations)
+            station = self._stations.pop(int(np.argmin(away_m)))
         elif self._again:
             station = self._all[self._again.pop()]
         else:
             return False
-        self._drive = oracle()
-        self._drive.begin(self._simulator, Task(self._simulator.pose, station, 0.0))
+        self._drive = oracle(self._truth, self._profile, Task(self._truth.pose, station, 0.0))
         return True
 
 
-def stations(simulator: Simulator, seed: int) -> list[Pose]:
+def stations(truth: GroundTruth, profile: RobotProfile, seed: int) -> list[Pose]:
     """Places to stop at: each as far as can be from those before, until all that can be reached
     are near to one."""
-    drawn = draw_poses(simulator.apartment, simulator.profile, _CANDIDATES, seed)
-    poses = [p for p, m in zip(drawn, _ways_m(simulator, drawn), strict=True) if math.isfinite(m)]
+    drawn = draw_poses(truth.floor_plan, profile, _CANDIDATES, seed)
+    lengths_m = path_lengths_to(truth, profile, drawn)
+    poses = [pose for pose, m in zip(drawn, lengths_m, strict=True) if math.isfinite(m)]
     points = np.array(poses)[:, :2]
     chosen = [0]
     gaps = np.hypot(*(points - points[0]).T)
@@ -99,25 +105,23 @@ def stations(simulator: Simulator, seed: int) -> list[Pose]:
     return [poses[k] for k in chosen]
 
 
-def _ways_m(simulator: Simulator, poses: list[Pose]) -> list[float]:
-    """How far it is to drive to each."""
-    radius_m = simulator.profile.footprint_radius_m + PASSAGE_M
-    lengths = path_lengths(
-        free_space(simulator.apartment.occupied(CELL_M), radius_m), simulator.pose
-    )
-    return [float(lengths[int(y / CELL_M), int(x / CELL_M)]) for x, y, _ in poses]
+def path_lengths_to(truth: GroundTruth, profile: RobotProfile, poses: list[Pose]) -> np.ndarray:
+    """How far the robot has to drive to each pose: (N,) m, inf where no path leads."""
+    free = free_space(truth.floor_plan.occupied(), profile.footprint_radius_m + PASSAGE_M)
+    x, y, _ = np.array(poses).T
+    return path_lengths(free, truth.pose).at(x, y)
 
 
 @dataclass(frozen=True)
 class MemoryJob:
     """A drive through a home that leaves a memory; `seed` draws robot, start and stations.
 
-    `explored`: the robot finds its way by itself, without the map; else it is shown around.
+    `explored`: the robot explores by itself, without the map; else it is shown around.
     """
 
     bundle: Path
     robot: Path
-    world: int
+    world: WorldName
     seed: int
     file: Path
     explored: bool = False
@@ -135,39 +139,40 @@ class Remembered:
 def remember(job: MemoryJob) -> Remembered:
     """Drive a robot around, and leave what it remembers in a file."""
     bundle, profile = bundles.load(job.bundle), RobotProfile.load(job.robot)
-    simulator = Simulator(Apartment(job.world), profile, job.seed)
+    world = worlds.make(job.world, profile, seed=job.seed)
     limit_s = EXPLORE_S if job.explored else TOUR_S
-    driver: Driver = Exploring(profile, limit_s) if job.explored else Tour(job.seed)
+    driver: Driver = (
+        ExplorerDriver(profile, limit_s) if job.explored else Tour(world.truth, profile, job.seed)
+    )
     try:
         digest = bundle.manifest.graphs["encoder"].sha256
         with Places.open(job.file, digest, bundle.manifest.latent_size) as places:
-            start = draw_poses(simulator.apartment, profile, 1, job.seed + 1)[0]
+            start = draw_poses(world.truth.floor_plan, profile, 1, job.seed + 1)[0]
             watching = _Watching(driver, bundle, SpatialMemory(places, Relation(bundle)))
-            done = drive(simulator, Task(start, start, 0.0), watching, limit_s)
+            done = drive(world, profile, Task(start, start, 0.0), watching, limit_s)
             return Remembered(len(places), round(done.seconds / 60, 2), done.status.value)
     finally:
-        simulator.close()
+        world.environment.close()
 
 
 class _Watching:
     """Drives as another driver does, and remembers what the camera sees."""
 
-    def __init__(self, driver: Driver, bundle: bundles.Bundle, keeper: SpatialMemory) -> None:
-        self._driver, self._keeper = driver, keeper
+    def __init__(self, driver: Driver, bundle: bundles.Bundle, memory: SpatialMemory) -> None:
+        self._driver, self._memory = driver, memory
         self._image, self._encoder = bundle.manifest.image, Encoder(bundle)
+        self._ticks, self.status = 0, driver.status
 
-    def begin(self, simulator: Simulator, task: Task) -> None:
+    def begin(self, seen: Observation) -> None:
         """As the other one."""
-        self._simulator, self._ticks = simulator, 0
-        self._driver.begin(simulator, task)
-        self.status = self._driver.status
+        self._driver.begin(seen)
 
-    def plan(self, now_s: float) -> Plan | None:
+    def plan(self, now_s: float, seen: Observation) -> Plan | None:
         """As the other one; every _LOOK_EVERY ticks with a look."""
         if self._ticks % _LOOK_EVERY == 0:
-            self._keeper.observe(look(self._simulator, self._encoder, self._image, now_s))
-            self._keeper.learn()
+            self._memory.observe(look(seen, self._encoder, self._image, now_s))
+            self._memory.learn()
         self._ticks += 1
-        plan = self._driver.plan(now_s)
+        plan = self._driver.plan(now_s, seen)
         self.status = self._driver.status
         return plan

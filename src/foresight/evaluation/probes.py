@@ -17,22 +17,24 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from foresight import bundle as bundles
+from foresight import worlds
 from foresight.bodies.profile import RobotProfile
 from foresight.bundle import Bundle
 from foresight.control.limits import VelocityLimiter
 from foresight.evaluation.driving import PERIOD_S
 from foresight.exploration.collection_policy import CollectionPolicy
+from foresight.geometry import Pose, wrap
+from foresight.interfaces import WorldName
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
 from foresight.runtime.belief import BeliefTracker
 from foresight.runtime.dynamics import LatentDynamics, Relation
 from foresight.training.scores import auroc, effective_rank
-from foresight.worlds.apartments.apartment import Apartment, free_space
-from foresight.worlds.apartments.simulator import Simulator
-from foresight.worlds.tasks import CELL_M, draw_poses, driving_seconds, path_lengths, shortest_way
+from foresight.worlds.floor_plan import free_space, path_lengths, shortest_path
+from foresight.worlds.tasks import draw_poses, driving_seconds
 
 FAULTS = ("teleport", "blocked", "frozen_camera", "wheel_slip")
-SLIP = 0.4  # share of the wheels' way that a slipping robot moves
+SLIP = 0.4  # share of what the wheels roll that a slipping robot moves
 STEPS_AHEAD = (1, 2, 4, 8)
 PLAIN_FRAMES = 1000
 _CYCLES = 40
@@ -55,7 +57,7 @@ class Job:
 
     bundle: Path
     robot: Path
-    world: int
+    world: WorldName
     seed: int
 
 
@@ -63,7 +65,7 @@ class Job:
 class Watched:
     """A drive with faults: surprise (T,) and executed commands (T, 2) m/s, rad/s by frame."""
 
-    world: int
+    world: WorldName
     surprise: np.ndarray
     command: np.ndarray
 
@@ -76,7 +78,7 @@ class Plain:
     (T, 3) the true one, m, m, rad.
     """
 
-    world: int
+    world: WorldName
     bundle: Path
     latent: np.ndarray
     body: np.ndarray
@@ -92,41 +94,40 @@ class _Frame:
     image: np.ndarray  # at the model's size
     body: np.ndarray
     command: tuple[float, float]
-    pose: tuple[float, float, float]
+    pose: Pose
 
 
-def _wander(job: Job, bundle: Bundle, frames: int, fault: Callable[[int], str]) -> Iterator[_Frame]:
+def _drive(job: Job, bundle: Bundle, frames: int, fault: Callable[[int], str]) -> Iterator[_Frame]:
     """A robot drives itself around; `fault` names what is wrong at each frame ("": nothing).
 
-    A blocked or slipping robot is already so on its way to that frame.
+    A robot that is blocked or slips at a frame has been so since the frame before.
     """
     profile, view = RobotProfile.load(job.robot), bundle.manifest.image
-    home = Apartment(job.world)
-    places = draw_poses(home, profile, 200, job.seed)
+    environment, truth = worlds.make(job.world, profile, seed=job.seed)
+    places = draw_poses(truth.floor_plan, profile, 200, job.seed)
     driver, limiter = CollectionPolicy(profile, job.seed), VelocityLimiter(profile.limits)
-    simulator = Simulator(home, profile, job.seed)
-    simulator.reset(places.pop())
+    truth.place(places.pop())
     image = np.zeros((view.height, view.width, 3), np.uint8)
     try:
         for k in range(frames):
-            now = fault(k)
-            reading = simulator.odometry()
+            now, seen = fault(k), environment.observe()
+            reading = seen.odometry
             if now == "teleport" and fault(k - 1) != "teleport":
-                here = simulator.pose
-                simulator.reset(next(p for p in places if math.dist(p[:2], here[:2]) > _CARRIED_M))
+                here = truth.pose
+                truth.place(next(p for p in places if math.dist(p[:2], here[:2]) > _CARRIED_M))
                 places = places[1:] + places[:1]
+                seen = environment.observe()  # odometry has not noticed yet
             if now != "frozen_camera":
-                image = to_model(simulator.render(), view)
+                image = to_model(seen.image, view)
             told = 1 / SLIP if now == "wheel_slip" else 1.0  # what the wheels say
-            body = [told * reading.linear, told * reading.angular, simulator.bumper]
-            pose = np.array(reading.pose)
-            wish = driver.act(simulator.scan(), simulator.bumper, pose, PERIOD_S)
+            body = [told * reading.linear, told * reading.angular, seen.bumper]
+            wish = driver.act(seen.scan, seen.bumper, np.array(reading.pose), PERIOD_S)
             command = limiter.step(*wish, PERIOD_S)
-            yield _Frame(image, np.array(body, np.float32), command, simulator.pose)
+            yield _Frame(image, np.array(body, np.float32), command, truth.pose)
             moved = {"blocked": 0.0, "wheel_slip": SLIP}.get(fault(k + 1), 1.0)
-            simulator.step(moved * command[0], moved * command[1], PERIOD_S)
+            environment.step((moved * command[0], moved * command[1]), PERIOD_S)
     finally:
-        simulator.close()
+        environment.close()
 
 
 def fault_drive(job: Job) -> Watched:
@@ -135,7 +136,7 @@ def fault_drive(job: Job) -> Watched:
     encoder, tracker = Encoder(bundle), BeliefTracker(bundle)
     surprise: list[float] = []
     commands: list[tuple[float, float]] = []
-    for k, frame in enumerate(_wander(job, bundle, _CYCLES * _CYCLE, _fault_at)):
+    for k, frame in enumerate(_drive(job, bundle, _CYCLES * _CYCLE, _fault_at)):
         if commands:
             tracker.add_command((k - 1) * PERIOD_S, PERIOD_S, *commands[-1])
         belief = tracker.update(k * PERIOD_S, encoder(frame.image), frame.body)
@@ -153,7 +154,7 @@ def plain_drive(job: Job) -> Plain:
     """Drive without faults."""
     bundle = bundles.load(job.bundle)
     encoder = Encoder(bundle)
-    frames = list(_wander(job, bundle, PLAIN_FRAMES, lambda _: ""))
+    frames = list(_drive(job, bundle, PLAIN_FRAMES, lambda _: ""))
     return Plain(
         job.world,
         job.bundle,
@@ -180,8 +181,8 @@ def surprise(drives: Sequence[Watched], seed: int) -> dict[str, Any]:
         `alarm_share`: of the frames then; `normal_minutes`; `by_world`.
     """
     rng = np.random.default_rng(seed)
-    worlds = list(dict.fromkeys(one.world for one in drives))
-    by_world = {str(w): _surprise([d for d in drives if d.world == w], rng) for w in worlds}
+    homes = list(dict.fromkeys(one.world for one in drives))
+    by_world = {str(w): _surprise([d for d in drives if d.world == w], rng) for w in homes}
     return _surprise(drives, rng) | {"by_world": by_world}
 
 
@@ -232,15 +233,15 @@ def causal(drives: Sequence[Plain], profile: RobotProfile, seed: int) -> dict[st
         repeating the last latent (`copy_last`) and over that with another drive's actions
         (`shuffled_actions`); `error_ratio_interval` (95%, bootstrap over 10 s of driving);
         `effective_rank` of the latent and `distance_rank_correlation` (Spearman, learned distance
-        against the time that the shortest way takes), both the mean over the worlds;
+        against the time that the shortest path takes), both the mean over the worlds;
         `displacement_error_m` (median, views 0.3 to 0.6 m apart); `reliability` of the collision
         probability and of the expected error, see `reliability`; `by_world`. A figure that the
         drives cannot show is left out.
     """
     rng = np.random.default_rng(seed)
-    worlds = list(dict.fromkeys(one.world for one in drives))
+    homes = list(dict.fromkeys(one.world for one in drives))
     errors, by_world = [], {}
-    for world in worlds:
+    for world in homes:
         own = [one for one in drives if one.world == world]
         bundle = bundles.load(own[0].bundle)
         errors.append(_errors(own, bundle, rng))
@@ -299,7 +300,7 @@ class _Errors:
 
 
 def _errors(drives: Sequence[Plain], bundle: Bundle, rng: np.random.Generator) -> _Errors:
-    ticks = round(bundle.manifest.action.duration_s / PERIOD_S)
+    ticks = round(bundle.manifest.action_s / PERIOD_S)
     horizon, span = max(STEPS_AHEAD), ticks * max(STEPS_AHEAD)
     world_model = LatentDynamics(bundle)
     which, start = np.array(
@@ -360,15 +361,16 @@ def _distances(
     """Learned distance and decoded displacement against the truth, between frames of a world."""
     latent = np.concatenate([one.latent for one in drives])
     pose = np.concatenate([one.pose for one in drives])
-    free = free_space(Apartment(drives[0].world).occupied(CELL_M), profile.footprint_radius_m)
+    free = free_space(worlds.plan_of(drives[0].world).occupied(), profile.footprint_radius_m)
     pairs, seconds = [], []
     for goal in rng.choice(len(pose), _GOALS, replace=False):
         lengths = path_lengths(free, pose[goal])
         for start in rng.choice(len(pose), _STARTS, replace=False):
-            way = shortest_way(lengths, tuple(pose[start]), tuple(pose[goal]))
-            if way is not None and len(way) > 1:
+            path = shortest_path(lengths, tuple(pose[start]), tuple(pose[goal]))
+            if path is not None and len(path) > 1:
                 pairs.append((start, goal))
-                seconds.append(driving_seconds(way, tuple(pose[start]), tuple(pose[goal]), profile))
+                ends = tuple(pose[start]), tuple(pose[goal])
+                seconds.append(driving_seconds(path, *ends, profile))
     a, b = np.array(pairs).T
     relation = Relation(bundle)
     gap = relation(latent[a], latent[b]).gap
@@ -384,10 +386,10 @@ def _distances(
 
 
 def _beside(pose: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Up to 100 pairs of frames 0.3 to 0.6 m apart that look the same way, within 60 degrees."""
+    """Up to 100 pairs of frames 0.3 to 0.6 m apart whose headings are within 60 degrees."""
     a, b = rng.integers(len(pose), size=(2, 50_000))
     apart = np.hypot(*(pose[a, :2] - pose[b, :2]).T)
-    turn = np.abs((pose[a, 2] - pose[b, 2] + np.pi) % (2 * np.pi) - np.pi)
+    turn = np.abs(wrap(pose[a, 2] - pose[b, 2]))
     good = (apart > _BESIDE_M[0]) & (apart < _BESIDE_M[1]) & (turn < math.radians(60))
     chosen = np.flatnonzero(good)[:100]
     return a[chosen], b[chosen]

@@ -1,4 +1,4 @@
-"""What turns the stepped simulator into a robot that runs by the clock."""
+"""What turns an environment that is stepped into a robot that runs by the clock."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ TICK_S = 0.02
 """Simulated time between two looks at the command: a multiple of the physics' time step."""
 
 
-class Driver:
-    """The motor driver: obeys the last command, and stops when none has come for a while."""
+class MotorDriver:
+    """Obeys the last command, and stops when none has come for a while."""
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s

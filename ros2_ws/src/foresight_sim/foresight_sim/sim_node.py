@@ -23,13 +23,14 @@ from sensor_msgs.msg import CameraInfo, Image, LaserScan
 from std_msgs.msg import Bool
 from tf2_msgs.msg import TFMessage
 
+from foresight import worlds
 from foresight.bodies.profile import RobotProfile, ScannerMount
+from foresight.interfaces import FloorPlan, Observation
 from foresight.perception.image import pinhole
-from foresight.perception.scan import CENTRED, ScanMount
 from foresight.worlds import tasks
-from foresight.worlds.apartments.apartment import Apartment, free_space
-from foresight.worlds.apartments.simulator import SCAN_HEIGHT_M, Simulator
-from foresight.worlds.realtime import TICK_S, Driver, Pace, Rate
+from foresight.worlds.floor_plan import free_space
+from foresight.worlds.realtime import TICK_S, MotorDriver, Pace, Rate
+from foresight.worlds.simulation import SCAN_HEIGHT_M
 from foresight_node.messages import floats
 from foresight_node.parameters import ParameterServer, parameter
 from foresight_node.spin import Interrupted, Spinner, init
@@ -70,25 +71,27 @@ class SimNode(Node):
         values = ParameterServer(self, Parameters).values
         self._encoding = values.encoding
         profile = self._profile = RobotProfile.load(values.robot)
-        self._simulator = Simulator(Apartment(values.world_seed), profile, values.noise_seed)
-        self._simulator.reset(_start_pose(values, self._simulator.apartment, profile))
+        self._robot, self._truth = worlds.make(
+            values.world_seed, profile, seed=values.noise_seed, mounted_scan=True
+        )
+        self._truth.place(_start_pose(values, self._truth.floor_plan, profile))
+        self._seen = self._robot.observe()
         self._epoch_ns = time.time_ns()
-        self._driver = Driver(profile.driver_timeout_s)
+        self._driver = MotorDriver(profile.driver_timeout_s)
         self._pace = Pace(values.real_time_factor)
         self._wanted_factor = values.real_time_factor
         self._advertise()
         self._subscribe()
         self._camera_info = _camera_info(profile)
-        self._scan_mount = ScanMount.of_profile(profile.scan) or CENTRED
         self._image_rate = Rate(profile.camera.rate_hz)
         self._scan_rate = Rate(profile.scan.rate_hz)
         self._odometry_rate = Rate(profile.odometry.rate_hz)
         self._static_tf.publish(static_transforms(profile, self._stamp()))
-        self._simulator.render()  # the first picture takes long: the clock has not started yet
+        _ = self._seen.image  # the first picture takes long: the clock has not started yet
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(TICK_S / values.real_time_factor, self._advance, clock=steady)
         self.create_timer(CHECK_PERIOD_S, self._check, clock=steady)
-        x, y, yaw = self._simulator.pose
+        x, y, yaw = self._truth.pose
         self.get_logger().info(
             f"{profile.name} in apartment {values.world_seed} at "
             f"({x:.2f} m, {y:.2f} m, {math.degrees(yaw):.0f} deg)"
@@ -96,7 +99,7 @@ class SimNode(Node):
 
     def close(self) -> None:
         """Free the renderer and leave the graph."""
-        self._simulator.close()
+        self._robot.close()
         self.destroy_node()
 
     def _advertise(self) -> None:
@@ -107,7 +110,7 @@ class SimNode(Node):
         self._scan = self.create_publisher(LaserScan, "scan", qos_profile_sensor_data)
         self._odom = self.create_publisher(Odometry, "odom", 10)
         self._bumper = self.create_publisher(Bool, "bumper", 10)
-        self._truth = self.create_publisher(Odometry, "ground_truth", 10)
+        self._ground_truth = self.create_publisher(Odometry, "ground_truth", 10)
         self._tf = self.create_publisher(TFMessage, "tf", 10)
         self._static_tf = self.create_publisher(TFMessage, "tf_static", latched)
 
@@ -122,7 +125,7 @@ class SimNode(Node):
 
     def _on_command(self, twist: Twist) -> None:
         linear, angular = twist.linear.x, twist.angular.z
-        if not self._driver.obey(linear, angular, self._simulator.time_s):
+        if not self._driver.obey(linear, angular, self._seen.time_s):
             self.get_logger().warning(
                 f"cmd_vel ({linear} m/s, {angular} rad/s) is not finite and is ignored",
                 throttle_duration_sec=5.0,
@@ -132,31 +135,31 @@ class SimNode(Node):
 
     def _advance(self) -> None:
         for _ in range(CATCH_UP_TICKS):
-            if not self._pace.due(time.monotonic(), self._simulator.time_s):
+            if not self._pace.due(time.monotonic(), self._seen.time_s):
                 return
             self._tick()
 
     def _tick(self) -> None:
-        robot, bumped = self._simulator, self._simulator.bumper
-        robot.step(*self._driver.command(robot.time_s), TICK_S)
-        stamp, now_s = self._stamp(), robot.time_s
+        before = self._seen
+        seen = self._seen = self._robot.step(self._driver.command(before.time_s), TICK_S)
+        stamp, now_s = self._stamp(), seen.time_s
         self._clock.publish(ClockMessage(clock=stamp))
         odometry_due = self._odometry_rate.due(now_s)
         if odometry_due:
-            self._publish_motion(stamp)
-        if odometry_due or robot.bumper != bumped:
-            self._bumper.publish(Bool(data=robot.bumper))
+            self._publish_motion(seen, stamp)
+        if odometry_due or seen.bumper != before.bumper:
+            self._bumper.publish(Bool(data=seen.bumper))
         if self._scan_rate.due(now_s):
-            self._publish_scan(stamp)
+            self._publish_scan(seen, stamp)
         if self._image_rate.due(now_s):
-            self._publish_image(stamp)
+            self._publish_image(seen, stamp)
 
     def _stamp(self) -> Time:
-        ns = self._epoch_ns + round(self._simulator.time_s * 1e9)
+        ns = self._epoch_ns + round(self._seen.time_s * 1e9)
         return Time(sec=ns // 1_000_000_000, nanosec=ns % 1_000_000_000)
 
     def _check(self) -> None:
-        factor = self._pace.achieved(time.monotonic(), self._simulator.time_s)
+        factor = self._pace.achieved(time.monotonic(), self._seen.time_s)
         if factor < 0.95 * self._wanted_factor:
             self.get_logger().warning(
                 f"this machine is too busy: simulated time runs at {factor:.2f} of real time "
@@ -174,28 +177,28 @@ class SimNode(Node):
 
     # --- sensors
 
-    def _publish_motion(self, stamp: Time) -> None:
-        reading = self._simulator.odometry()
+    def _publish_motion(self, seen: Observation, stamp: Time) -> None:
+        reading = seen.odometry
         twist = (reading.linear, reading.angular)
         self._odom.publish(_odometry("odom", stamp, reading.pose, twist))
         transform = _transform("odom", "base_link", stamp, (reading.x, reading.y, 0.0))
         transform.transform.rotation = _heading(reading.yaw)
         self._tf.publish(TFMessage(transforms=[transform]))
-        robot = self._simulator
-        self._truth.publish(_odometry("world", stamp, robot.pose, robot.velocity))
+        truth = self._truth
+        self._ground_truth.publish(_odometry("world", stamp, truth.pose, truth.velocity))
 
-    def _publish_scan(self, stamp: Time) -> None:
+    def _publish_scan(self, seen: Observation, stamp: Time) -> None:
         scan = self._profile.scan
         message = LaserScan(range_min=0.0, range_max=scan.range_max_m)
         message.header.stamp, message.header.frame_id = stamp, SCAN_FRAME
         message.angle_increment = 2 * math.pi / scan.beams
         message.angle_max = 2 * math.pi * (scan.beams - 1) / scan.beams
         message.scan_time = 1.0 / scan.rate_hz
-        message.ranges = floats(self._simulator.scan(self._scan_mount))
+        message.ranges = floats(seen.scan)
         self._scan.publish(message)
 
-    def _publish_image(self, stamp: Time) -> None:
-        pixels = _encode(self._simulator.render(), self._encoding)
+    def _publish_image(self, seen: Observation, stamp: Time) -> None:
+        pixels = _encode(seen.image, self._encoding)
         height, width = pixels.shape[:2]
         message = Image(height=height, width=width, encoding=self._encoding)
         message.header.stamp, message.header.frame_id = stamp, CAMERA_FRAME
@@ -206,17 +209,15 @@ class SimNode(Node):
         self._info.publish(self._camera_info)
 
 
-def _start_pose(values: Parameters, home: Apartment, profile: RobotProfile) -> tasks.Pose:
+def _start_pose(values: Parameters, plan: FloorPlan, profile: RobotProfile) -> tasks.Pose:
     if values.start_x < 0:
-        return tasks.demo_task(home, profile, values.tour_seed)[0]
+        return tasks.demo_task(plan, profile, values.tour_seed)[0]
     x, y = values.start_x, values.start_y
-    free = free_space(home.occupied(), profile.footprint_radius_m)
-    row, column = int(y / tasks.CELL_M), int(x / tasks.CELL_M)
-    inside = 0 <= row < free.shape[0] and 0 <= column < free.shape[1]
-    if not (inside and free[row, column]):
+    free = free_space(plan.occupied(), profile.footprint_radius_m)
+    if not (free.holds(x, y) and free.at(x, y)):
         raise ValueError(
             f"start_x, start_y: the robot does not fit at ({x:.2f} m, {y:.2f} m) of apartment "
-            f"{home.seed}; choose a free place, or leave them out to start where the tour does"
+            f"{plan.name}; choose a free place, or leave them out to start where the tour does"
         )
     return x, y, values.start_yaw
 

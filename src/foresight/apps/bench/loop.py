@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from foresight.apps import demo_report
 from foresight.apps.bench.usage import Meter
 from foresight.apps.launching import faults_in, launched, own_domain
-from foresight.evaluation import report
 
 LOG = "launch.log"
 LAUNCH = "launch"
@@ -117,7 +117,7 @@ def _watch(lines: IO[str], log: IO[str], meter: Meter, say: Callable[[str], None
 def _report(folder: Path) -> dict[str, Any]:
     """The client's report; raises LoopError without one."""
     try:
-        content = report.load(folder)
+        content = demo_report.load(folder)
     except ValueError:
         faults = faults_in((folder / LOG).read_text(encoding="utf-8"))
         reason = faults[0] if faults else "the demonstration ended without a report"

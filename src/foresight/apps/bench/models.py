@@ -15,7 +15,9 @@ import numpy as np
 from foresight.apps.bench.matmul import cpu_rate, torch_rate
 from foresight.bodies.profile import RobotProfile
 from foresight.bundle import Bundle
+from foresight.bundle.manifest import ImageSpec
 from foresight.control.limits import VelocityLimiter
+from foresight.interfaces import Observation
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
 from foresight.planning.navigator import Navigator, scan_points
@@ -98,34 +100,31 @@ def encode(bundle: Bundle, profile: RobotProfile, threads: int, repeats: int) ->
 def drive(bundle: Bundle, profile: RobotProfile, count: int) -> tuple[np.ndarray, list[Moment]]:
     """The picture of a goal in the robot's room, and `count` moments of a drive that starts
     2 to 4 m from it and does not look for it."""
+    from foresight import worlds
     from foresight.exploration.collection_policy import CollectionPolicy
-    from foresight.worlds.apartments.apartment import Apartment
-    from foresight.worlds.apartments.simulator import Simulator
     from foresight.worlds.tasks import sample_tasks
 
-    apartment, view = Apartment(_HOME), bundle.manifest.image
-    task = sample_tasks(apartment, profile, "room", 1, _SEED)[0]
-    simulator = Simulator(apartment, profile)
-    goal = to_model(simulator.render_at(task.goal), view)
-    simulator.reset(task.start)
+    environment, truth = worlds.make(_HOME, profile)
+    task = sample_tasks(truth.floor_plan, profile, "room", 1, _SEED)[0]
+    goal = to_model(truth.render_at(task.goal), bundle.manifest.image)
+    truth.place(task.start)
     driver, limiter = CollectionPolicy(profile, _SEED), VelocityLimiter(profile.limits)
     moments = []
     for _ in range(count):
-        moments.append(_look(simulator, view))
+        moments.append(_moment(environment.observe(), bundle.manifest.image))
         for _ in range(REPLAN_TICKS):
-            reading = simulator.odometry()
-            pose = np.array(reading.pose)
-            wish = driver.act(simulator.scan(), simulator.bumper, pose, TICK_S)
-            simulator.step(*limiter.step(*wish, TICK_S), TICK_S)
-    simulator.close()
+            seen = environment.observe()
+            wish = driver.act(seen.scan, seen.bumper, np.array(seen.odometry.pose), TICK_S)
+            environment.step(limiter.step(*wish, TICK_S), TICK_S)
+    environment.close()
     return goal, moments
 
 
-def _look(simulator: Any, view: Any) -> Moment:
-    reading, ranges = simulator.odometry(), simulator.scan()
+def _moment(seen: Observation, image: ImageSpec) -> Moment:
+    reading, ranges = seen.odometry, seen.scan
     return Moment(
-        to_model(simulator.render(), view),
-        np.array([reading.linear, reading.angular, simulator.bumper], np.float32),
+        to_model(seen.image, image),
+        np.array([reading.linear, reading.angular, seen.bumper], np.float32),
         scan_points(ranges, 0.0, 2 * math.pi / len(ranges)),
     )
 

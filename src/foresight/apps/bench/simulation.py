@@ -26,24 +26,23 @@ def _render_on_one_core() -> None:
 
 
 def _sim(profile: RobotProfile, rounds: int, frames: int) -> dict[str, float]:
+    from foresight import worlds
     from foresight.control.limits import VelocityLimiter
-    from foresight.data.recording import put_down, record
+    from foresight.data.recording import record
     from foresight.exploration.collection_policy import CollectionPolicy
-    from foresight.worlds.apartments.apartment import Apartment
-    from foresight.worlds.apartments.simulator import Simulator
 
-    simulator = Simulator(Apartment(0), profile)
-    simulator.reset(put_down(simulator.apartment, profile, seed=0))
+    environment, _ = worlds.make(0, profile)
+    environment.reset(0)
     driver, limiter = CollectionPolicy(profile, seed=0), VelocityLimiter(profile.limits)
-    record(simulator, driver, limiter, 0.1, frames)
+    record(environment, driver, limiter, 0.1, frames)
     whole = alone = 0.0
     for _ in range(rounds):
         started = time.perf_counter()
-        record(simulator, driver, limiter, 0.1, frames)
+        record(environment, driver, limiter, 0.1, frames)
         between = time.perf_counter()
         for _ in range(frames):
-            simulator.render()
+            _ = environment.observe().image
         whole += between - started
         alone += time.perf_counter() - between
-    simulator.close()
+    environment.close()
     return {"per_second": rounds * frames / whole, "limit_ratio": alone / whole}

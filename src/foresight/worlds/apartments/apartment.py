@@ -6,9 +6,13 @@ World frame: origin in a corner of the apartment, x and y along its outer walls,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
+
+from foresight.interfaces import Grid, Outline
+from foresight.worlds.floor_plan import CELL_M, free_space
 
 SIDE_M = 8.0
 WALL_HEIGHT_M = 2.4
@@ -44,8 +48,7 @@ class Wall:
     end: float
 
 
-@dataclass(frozen=True)
-class Door:
+class Door(NamedTuple):
     """A doorway of DOOR_WIDTH_M, centred at (x, y)."""
 
     x: float
@@ -65,7 +68,7 @@ class Furniture:
 
 
 class Apartment:
-    """One home.
+    """One home: a floor plan and what MuJoCo shows of it.
 
     Attributes:
         seed: what it was drawn from.
@@ -83,21 +86,30 @@ class Apartment:
         own_looks = int(rng.integers(2**31))
         self._texture_seed = own_looks if looks is None else looks
 
-    def room_of(self, x: float, y: float) -> int:
-        """Index of the room that holds the point (m)."""
-        for index, room in enumerate(self.rooms):
-            if room.contains(x, y):
-                return index
-        raise ValueError(f"({x:.2f}, {y:.2f}) lies outside of apartment {self.seed}")
+    @property
+    def name(self) -> int:
+        """Its number."""
+        return self.seed
 
-    def occupied(self, cell_m: float = 0.05) -> np.ndarray:
-        """The floor plan as a (n, n) bool grid indexed [y, x]; True where something stands."""
+    @property
+    def room_count(self) -> int:
+        """How many rooms there are."""
+        return len(self.rooms)
+
+    def room_of(self, x_m: float, y_m: float) -> int:
+        """Index of the room that holds a point; raises ValueError outside."""
+        for index, room in enumerate(self.rooms):
+            if room.contains(x_m, y_m):
+                return index
+        raise ValueError(f"({x_m:.2f} m, {y_m:.2f} m) lies outside of apartment {self.seed}")
+
+    def occupied(self, cell_m: float = CELL_M) -> Grid:
+        """True (bool) where walls and furniture stand."""
         n = round(SIDE_M / cell_m)
         grid = np.zeros((n, n), np.uint8)
         scale = 1.0 / cell_m
         for wall in self.walls:
-            x0, y0, x1, y1 = _wall_rectangle(wall)
-            corners = np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+            corners = _rectangle(*_wall_rectangle(wall))
             cv2.fillPoly(grid, [np.round(corners * scale - 0.5).astype(np.int32)], 1)
         for piece in self.furniture:
             centre = np.array([piece.x, piece.y])
@@ -107,7 +119,27 @@ class Apartment:
             else:
                 polygon = np.round(_box_corners(piece) * scale - 0.5).astype(np.int32)
                 cv2.fillPoly(grid, [polygon], 1)
-        return grid.astype(bool)
+        return Grid(grid.astype(bool), cell_m)
+
+    def outlines(self) -> list[Outline]:
+        """What there is to draw, rooms first."""
+        rooms = [_rectangle(r.x0, r.y0, r.x1, r.y1) for r in self.rooms]
+        half = WALL_THICKNESS_M / 2
+        ends = (0.0, SIDE_M)
+        walls = [_rectangle(*_wall_rectangle(wall)) for wall in self.walls] + [
+            _rectangle(x - half, y - half, x + half, y + half) for x in ends for y in ends
+        ]
+        return [
+            *(Outline("room", corners) for corners in rooms),
+            *(Outline("doorway", self._threshold(door)) for door in self.doors),
+            *(Outline("furniture", _outline(piece)) for piece in self.furniture),
+            *(Outline("wall", corners) for corners in walls),
+        ]
+
+    def _threshold(self, door: Door) -> np.ndarray:
+        along_x = any(wall.along_x and abs(wall.at - door.y) < 1e-6 for wall in self.walls)
+        half = np.array([1.0, 0.0] if along_x else [0.0, 1.0]) * DOOR_WIDTH_M / 2
+        return np.stack([door - half, door + half])
 
     def to_mjcf(self) -> tuple[str, str, dict[str, bytes]]:
         """The home for MuJoCo: (asset XML, worldbody XML, texture files by name)."""
@@ -121,18 +153,22 @@ class Apartment:
         return "\n".join(scene.assets), "\n".join(scene.bodies), scene.files
 
 
-def free_space(occupied: np.ndarray, radius_m: float, cell_m: float = 0.05) -> np.ndarray:
-    """Cells where a disc of `radius_m` fits: (n, n) bool, from a grid of `Apartment.occupied`."""
-    padded = np.pad(~occupied, 1).astype(np.uint8)
-    clearance = cv2.distanceTransform(padded, cv2.DIST_L2, 5)[1:-1, 1:-1] * cell_m
-    return clearance > radius_m
-
-
 def _wall_rectangle(wall: Wall) -> tuple[float, float, float, float]:
     half = WALL_THICKNESS_M / 2
     if wall.along_x:
         return wall.start, wall.at - half, wall.end, wall.at + half
     return wall.at - half, wall.start, wall.at + half, wall.end
+
+
+def _rectangle(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
+    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
+
+
+def _outline(piece: Furniture) -> np.ndarray:
+    if piece.sy:
+        return _box_corners(piece)
+    angles = np.linspace(0.0, 2 * np.pi, 48, endpoint=False)
+    return piece.sx * np.stack([np.cos(angles), np.sin(angles)], 1) + [piece.x, piece.y]
 
 
 def _box_corners(piece: Furniture) -> np.ndarray:
@@ -240,7 +276,7 @@ def _fits(piece: Furniture, home: Apartment) -> bool:
         if apart < reach + np.hypot(other.sx, other.sy) + 0.05:
             return False
     free = free_space(home.occupied(), 0.25)
-    count, labels = cv2.connectedComponents(free.astype(np.uint8))
+    count, labels = cv2.connectedComponents(free.cells.astype(np.uint8))
     sizes = np.bincount(labels.ravel(), minlength=count)[1:]
     return bool(sizes.max() > 0.985 * sizes.sum())
 
