@@ -150,7 +150,7 @@ class Agent:
     ) -> None:
         """`goal` is a picture (height, width, 3) uint8 RGB of the camera; `seed` draws the search.
 
-        With places, it finds its way by them, and remembers what it sees.
+        With places, it navigates by them, and remembers what it sees.
         """
         self._profile, self._image = profile, bundle.manifest.image
         self._action_s = bundle.manifest.action_s

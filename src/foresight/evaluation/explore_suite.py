@@ -43,7 +43,7 @@ COVERED_M = 1.0  # floor is covered when the robot's centre was so near, with li
 VISITED_M = 0.5
 WANTED = 0.9  # of the reachable floor covered
 HOME_M = 0.3
-_OFFSET = 9_000_000  # starts are not those of any other suite
+_OFFSET = 9_000_000  # added to seeds: the starts are those of no other suite
 _MOVED_M, _TURNED_RAD = 0.03, math.radians(3)  # poses nearer to the last one show nothing new
 _RAY_STEP_M = 0.04
 _CHUNK = 200  # poses
@@ -189,7 +189,7 @@ def evaluate(
     workers: int = 1,
     pictures: Path | None = None,
 ) -> dict[str, Any]:
-    """Let the explorer and its baselines loose.
+    """Let the explorer and its baselines drive.
 
     Args:
         episodes: in all; they are spread evenly over the homes.
@@ -225,7 +225,7 @@ def evaluate(
 
 
 def _explore(job: _Job) -> dict[str, Any]:
-    """The record of one start: the explorer's drive and those of its baselines."""
+    """The explorer's drive from one start, and those of its baselines."""
     profile = RobotProfile.load(job.robot)
     world = worlds.make(job.world, profile, seed=job.seed)
     plan = world.truth.floor_plan
@@ -251,7 +251,7 @@ def _explore(job: _Job) -> dict[str, Any]:
     paired = {}
     for name, driver in others.items():
         other = drive(world, profile, task, driver, own.seconds)
-        paired[name] = _told(other, measure(plan, profile, other.path))
+        paired[name] = _figures(other, measure(plan, profile, other.path))
     last = explorer.last
     assert last is not None
     return {
@@ -261,13 +261,13 @@ def _explore(job: _Job) -> dict[str, Any]:
         "reason": last.reason,
         "maps": last.maps,
         "believed_home_error_m": round(last.distance_m, 3),
-        **_told(own, covered),
+        **_figures(own, covered),
         "update_ms": explorer.update_ms,
         "baselines": paired,
     }
 
 
-def _told(done: DriveRecord, covered: Covered) -> dict[str, Any]:
+def _figures(done: DriveRecord, covered: Covered) -> dict[str, Any]:
     after_s = covered.wanted_after_s()
     return {
         "covered": round(covered.share(covered.covered_s), 4),

@@ -39,8 +39,8 @@ from foresight.worlds.tasks import Suite, Task, pose_error, reached, sample_task
 
 SUITES = (*NAVIGATION, "surprise", "causal")
 MEMORIES = ("none", "tour", "explore")
-_TOUR = 1_000_000  # the number of no episode
-_OFFSET = 7_000_000  # what is drawn here is not what `foresight collect` draws from the same seed
+_TOUR = 1_000_000  # seeds the tours; no episode has this number
+_OFFSET = 7_000_000  # added to seeds: `foresight collect` draws other robots from the same seed
 
 
 @dataclass(frozen=True)
@@ -220,7 +220,7 @@ def _loaded(path: Path) -> Bundle:
 
 
 def _drive_all(job: _Job) -> dict[str, Any]:
-    """The record of one task: the model's drive, and briefly those of the baselines."""
+    """The model's drive of one task, and in brief the drives of the baselines."""
     bundle, profile, task = _loaded(job.bundle), RobotProfile.load(job.robot), job.task
     world = worlds.make(job.world, profile, seed=job.seed)
     truth = world.truth
@@ -228,7 +228,7 @@ def _drive_all(job: _Job) -> dict[str, Any]:
         oracle = baselines.oracle(truth, profile, task)
         known = drive(world, profile, task, oracle, baselines.ORACLE_LIMIT_S)
         limit = limit_s(known.seconds)
-        with _remembered(job.places, bundle) as places:
+        with _copied(job.places, bundle) as places:
             agent = Agent(bundle, profile, truth.render_at(task.goal), job.seed, places)
             own = drive(world, profile, task, agent, limit)
         if job.picture is not None and not own.success:
@@ -252,17 +252,17 @@ def _drive_all(job: _Job) -> dict[str, Any]:
         "goal": job.task.goal,
         "path_m": job.task.path_m,
         "limit_s": limit,
-        **_told(own),
+        **_figures(own),
         "cause": _cause(own),
         "eta_s": agent.last.eta_s if agent.last else None,
         "plan_ms": agent.plan_ms,
-        "baselines": {name: _told(other) for name, other in paired.items()},
+        "baselines": {name: _figures(other) for name, other in paired.items()},
     }
 
 
 @contextmanager
-def _remembered(file: Path | None, bundle: Bundle) -> Iterator[Places | None]:
-    """A copy of what the robot remembers, so that no drive learns from another."""
+def _copied(file: Path | None, bundle: Bundle) -> Iterator[Places | None]:
+    """A copy of the places in a file, so that no drive learns from another; None without a file."""
     if file is None:
         yield None
         return
@@ -273,7 +273,7 @@ def _remembered(file: Path | None, bundle: Bundle) -> Iterator[Places | None]:
             yield places
 
 
-def _told(done: DriveRecord) -> dict[str, Any]:
+def _figures(done: DriveRecord) -> dict[str, Any]:
     return {
         "success": done.success,
         "status": done.status.value,

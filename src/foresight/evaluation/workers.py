@@ -20,7 +20,7 @@ _DEATHS = 3  # of worker processes, until it is no accident any more
 def spread(
     work: Callable[[Job], Result], jobs: Sequence[Job], workers: int, label: str
 ) -> list[Result]:
-    """`work` done on every job, by so many processes (1: by this one).
+    """The results of `work` for every job, done by `workers` processes (1: by this one).
 
     `work` must be a function of a module, and its outcome must depend on the job alone. Whatever
     it raises ends the others and is raised here. Jobs that are lost because a process dies are
