@@ -2,9 +2,9 @@
 
 The explorer is a state machine. From `LookAround` it goes to `Choose`, which picks a viewpoint (see
 `frontiers`) and starts `DriveToFrontier`, which ends in `LookAround` again. Without a viewpoint, or
-when the time is nearly up, `Choose` starts `ReturnHome`, which ends in `Ended`. A bump or a path
-that cannot be driven leads to `Recover`, and from there to `Choose`. All it needs is scan, bumper
-and wheel odometry; no model of the home.
+when the time is nearly up, `Choose` starts `ReturnHome`, which ends in `Ended`; where no path leads
+out, `WaitForExit`. A bump, or a path that cannot be driven, leads to `Recover`, and from there to
+`Choose`. All it needs is scan, bumper and wheel odometry; no model of the home.
 """
 
 from __future__ import annotations
@@ -117,6 +117,13 @@ class Choose:
     """Stand still until a path has been found."""
 
 
+@dataclass(frozen=True)
+class WaitForExit:
+    """Enclosed: no path leads out of here. Stand still until one opens."""
+
+    since_s: float
+
+
 @dataclass
 class _FollowPath:
     """Along a path (n, 2). `nearest_m` was left of it at best, reached at `nearest_s`."""
@@ -154,7 +161,8 @@ class Ended:
     """Stay at rest, for good."""
 
 
-Mode = LookAround | Choose | DriveToFrontier | ReturnHome | Recover | Ended
+Drive = DriveToFrontier | ReturnHome
+Mode = LookAround | Choose | WaitForExit | Drive | Recover | Ended
 
 
 @dataclass
@@ -272,10 +280,10 @@ class Explorer:
         self._thorough = False  # the second round, for smaller gains
         self._failures = _Failures()
         self._open_headings = OpenHeadings(self._profile.footprint_radius_m)
-        self._enclosed_since_s: float | None = None
         self._reviewed_s, self._planned_s = self._now_s, -math.inf
-        self._home_s = travel_s(self._profile.limits, 0.0, math.pi)  # so long the way home took ...
-        self._home_at_s = self._now_s  # ... when it was last estimated
+        # How long the path home took when it was last estimated, and when that was.
+        self._home_s = travel_s(self._profile.limits, 0.0, math.pi)
+        self._home_at_s = self._now_s
 
     def _sense(
         self, ranges: np.ndarray, odometry: np.ndarray, bumped: bool, novelty: float
@@ -305,8 +313,8 @@ class Explorer:
                     actions = self._recover(mode)
                 case LookAround() as mode:
                     actions = self._look_around(mode)
-                case Choose():
-                    actions = self._choose()
+                case Choose() | WaitForExit() as mode:
+                    actions = self._choose(mode)
                 case DriveToFrontier() | ReturnHome() as mode:
                     actions = self._follow_path(mode, ranges)
                 case Ended():
@@ -351,15 +359,13 @@ class Explorer:
         best = int(np.argmax(sums - 0.15 * np.abs(bearings) * (sums > MIN_VIEW_GAIN_M2)))
         return float(bearings[best]), float(sums[best])
 
-    def _choose(self) -> np.ndarray | None:
+    def _choose(self, mode: Choose | WaitForExit) -> np.ndarray | None:
         if self._now_s - self._planned_s < _PAUSE_S:
             return self._rest
-        self._mode = self._plan(None)
+        self._mode = self._plan(mode)
         return None
 
-    def _follow_path(
-        self, mode: DriveToFrontier | ReturnHome, ranges: np.ndarray
-    ) -> np.ndarray | None:
+    def _follow_path(self, mode: Drive, ranges: np.ndarray) -> np.ndarray | None:
         """Along the path; give it up when it has lost its purpose, or cannot be driven."""
         if self._must_replan(mode):
             self._mode = self._plan(mode)
@@ -429,7 +435,7 @@ class Explorer:
     def _least_gain_m2(self) -> float:
         return _THOROUGH_GAIN_M2 if self._thorough else _MIN_GAIN_M2
 
-    def _must_replan(self, mode: DriveToFrontier | ReturnHome) -> bool:
+    def _must_replan(self, mode: Drive) -> bool:
         """Whether the drive has lost its purpose or its path, or it is time to think again."""
         if self._now_s - self._planned_s > _REPLAN_S:
             return True
@@ -447,25 +453,23 @@ class Explorer:
         left_m2 = float(terrain.visible_gain(cells[-1:], *self._around.gain(self._thorough)).sum())
         return left_m2 < max(0.5 * mode.gain_m2, self._least_gain_m2)
 
-    def _plan(self, before: DriveToFrontier | ReturnHome | None) -> Mode:
-        """Drive to a viewpoint; without one, return home; wait or end where neither is possible.
-
-        `before` is the drive that is reconsidered.
-        """
+    def _plan(self, present: Choose | WaitForExit | Drive) -> Mode:
+        """The mode after the present one: drive to a viewpoint; without one, return home; wait or
+        end where neither is possible."""
         self._planned_s = self._reviewed_s = self._now_s
         around = self._around
         costs = around.terrain.path_costs(around.position, around.within_radius(_MARGIN_M))
         self._estimate_return(costs)
         if self._status is ExplorationStatus.EXPLORING:
-            enclosed = self._wait_if_enclosed(costs)
-            if enclosed is not None:
-                return enclosed
-            drive = self._plan_drive(costs, before)
+            room_m2 = float((np.isfinite(costs) & around.terrain.passable).sum()) * _CELL_M2
+            if room_m2 <= _ROOM_M2:
+                return self._wait_for_exit(present, room_m2)
+            drive = self._plan_drive(costs, present)
             if drive is not None:
                 return drive
             self._return("nothing new is in reach")
-            before = None
-        return self._plan_return(costs, before)
+            present = Choose()
+        return self._plan_return(costs, present)
 
     def _estimate_return(self, costs: np.ndarray) -> None:
         """Note how long the path home takes from here, if one is known: to face it, to drive it,
@@ -480,25 +484,18 @@ class Explorer:
         self._home_s = travel_s(self._profile.limits, float(costs[tuple(home)]), turns_rad)
         self._home_at_s = self._now_s
 
-    def _wait_if_enclosed(self, costs: np.ndarray) -> Choose | Ended | None:
-        """Where no path leads out of here: wait for one to open, and end after a while."""
-        room_m2 = float((np.isfinite(costs) & self._around.terrain.passable).sum()) * _CELL_M2
-        if room_m2 > _ROOM_M2:
-            self._enclosed_since_s = None
-            return None
-        if self._enclosed_since_s is None:
-            self._enclosed_since_s = self._now_s
+    def _wait_for_exit(self, present: Mode, room_m2: float) -> WaitForExit | Ended:
+        since_s = present.since_s if isinstance(present, WaitForExit) else self._now_s
         reason = f"no path leads out of here: {room_m2:.1f} m2 of floor in reach"
-        if self._now_s - self._enclosed_since_s > _WAIT_S:
+        if self._now_s - since_s > _WAIT_S:
             return self._block(reason)
         self._reason = f"{reason}; waiting"
-        return Choose()
+        return WaitForExit(since_s)
 
-    def _plan_drive(
-        self, costs: np.ndarray, before: DriveToFrontier | ReturnHome | None
-    ) -> DriveToFrontier | None:
+    def _plan_drive(self, costs: np.ndarray, present: Mode) -> DriveToFrontier | None:
         """Drive to the best viewpoint; without one worth it, begin the thorough round."""
-        around, present = self._around, None if before is None else before.target
+        around = self._around
+        target = present.target if isinstance(present, DriveToFrontier) else None
         while True:
             best = self._viewpoints.best(
                 around.terrain,
@@ -506,7 +503,7 @@ class Explorer:
                 around.gain(self._thorough),
                 self._least_gain_m2,
                 self._now_s,
-                present,
+                target,
             )
             if best is not None:
                 break
@@ -515,11 +512,9 @@ class Explorer:
             self._thorough = True
         left_m = _left_m(best.path, around.position)
         self._reason = f"driving {left_m:.1f} m to where {best.gain_m2:.1f} m2 would be new"
-        return DriveToFrontier(best.path, *self._progress(best.path, before), best.gain_m2)
+        return DriveToFrontier(best.path, *self._progress(best.path, present), best.gain_m2)
 
-    def _plan_return(
-        self, costs: np.ndarray, before: DriveToFrontier | ReturnHome | None
-    ) -> ReturnHome | Ended:
+    def _plan_return(self, costs: np.ndarray, present: Mode) -> ReturnHome | Ended:
         around, terrain = self._around, self._around.terrain
         if around.origin_m < _HOME_TARGET_M:
             return self._finish(f"{self._why_home}, and the start is {around.origin_m:.2f} m away")
@@ -536,16 +531,14 @@ class Explorer:
             path = terrain.path_to(cells[np.argmin(gaps)], costs)
         left_m = _left_m(path, around.position)
         self._reason = f"{self._why_home}: {left_m:.1f} m back to the start"
-        return ReturnHome(path, *self._progress(path, before))
+        return ReturnHome(path, *self._progress(path, present))
 
-    def _progress(
-        self, path: np.ndarray, before: DriveToFrontier | ReturnHome | None
-    ) -> tuple[float, float]:
+    def _progress(self, path: np.ndarray, present: Mode) -> tuple[float, float]:
         """What is left of a new path at best (m), and since when (s): a new path to the same target
         is no progress."""
         left_m = _left_m(path, self._around.position)
-        if before is not None and same_target(path[-1], before.target):
-            return min(before.nearest_m, left_m + _NEARER_M), before.nearest_s
+        if isinstance(present, Drive) and same_target(path[-1], present.target):
+            return min(present.nearest_m, left_m + _NEARER_M), present.nearest_s
         return left_m, self._now_s
 
     # ----- recovering -----------------------------------------------------------------------
@@ -569,9 +562,7 @@ class Explorer:
         )
         return left - right
 
-    def _give_up_path(
-        self, mode: DriveToFrontier | ReturnHome, ranges: np.ndarray
-    ) -> Recover | Ended:
+    def _give_up_path(self, mode: Drive, ranges: np.ndarray) -> Recover | Ended:
         """Leave a path that cannot be driven, and its target for a while.
 
         Out of a gap that is too tight to go on, open floor leads.
