@@ -1,7 +1,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-memory test train bench faults soak reference lint clean
+.PHONY: help setup demo demo-memory test test-all train bench faults soak reference lint clean
 
 # nothing leaves this machine; rendering needs no screen
 export ROS_AUTOMATIC_DISCOVERY_RANGE := LOCALHOST
@@ -25,8 +25,19 @@ demo: setup ## the robot finds three places by their pictures (DEMO_SEED=n: othe
 demo-memory: setup ## it explores, all is restarted, and it finds three places by name (10 minutes)
 	@$(foresight) demo --memory --seed $(DEMO_SEED) --results results/demo-memory
 
-test: setup-dev ## unit tests and tests of the running graph
-	@source ros2_ws/install/setup.bash && .venv/bin/pytest
+# Unit tests side by side; then those of the running graph, which keep time, alone.
+define run_tests
+	@source ros2_ws/install/setup.bash; failed=0; \
+		.venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/ros $(1) || failed=1; \
+		.venv/bin/pytest tests/ros $(1) || failed=1; \
+		exit $$failed
+endef
+
+test: setup-dev ## unit tests and tests of the running graph (10 minutes)
+	$(call run_tests,-m "not slow")
+
+test-all: setup-dev ## also the patrol, every fault, longer fuzzing (half an hour)
+	$(call run_tests)
 
 train: setup-dev ## the shipped model anew: drive home 0, learn, export to models/apartment, evaluate
 	@$(foresight) collect --world 0 --out $(work)/data
