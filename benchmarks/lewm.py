@@ -124,7 +124,7 @@ def ours(bundle: Bundle) -> list[Callable[[], object]]:
     rng, picture = np.random.default_rng(0), bundle.manifest.image
     image = rng.integers(0, 256, (picture.height, picture.width, 3), np.uint8)
     navigator.set_goal(encoder(255 - image))
-    latent, still = encoder(image), np.zeros(len(bundle.manifest.proprioception), np.float32)
+    latent, still = encoder(image), np.zeros(len(bundle.manifest.body.proprioception), np.float32)
     stamps = iter(np.arange(0, 1e5, 0.3))
     return [
         lambda: navigator.update(next(stamps), latent, still),

@@ -25,14 +25,15 @@ from rich.progress import track
 from rich.table import Table
 from torch.utils.flop_counter import FlopCounterMode
 
+from foresight import bundle, resources
 from foresight.apps.bench.matmul import cpu_rate
-from foresight.bundle.manifest import ActionSpec, PlannerSpec
-from foresight.solvers.icem import ICEM
+from foresight.bundle.manifest import PlannerSpec
 from foresight.training import export
 from foresight.world_model.networks import LATENT, PairNetwork, Predictor, WorldModel
 
 PICTURE = Path(__file__).resolve().parents[1] / "docs" / "images" / "plan-scaling.png"
 SHIPPED = PlannerSpec()
+BODY = bundle.load(resources.bundle()).manifest.body
 SAMPLES = (8, 16, 32, 64, 128, 256)
 HORIZONS = (2, 4, 8, 16)
 LATENTS = (48, 96, 192, 384, 768)
@@ -96,21 +97,21 @@ def main() -> None:
 
 def exported(size: Size) -> Planner:
     """A planner of this size with random weights, as the exporter writes it, on one thread."""
-    model, action = networks(size.latent), ActionSpec()
+    model = networks(size.latent)
     share = SHIPPED.proposals / SHIPPED.samples
     spec = PlannerSpec(
         samples=size.samples, proposals=int(share * size.samples), horizon=size.horizon
     )
     with mock.patch.object(export, "LATENT", size.latent), TemporaryDirectory() as folder:
-        inputs = export._planner_inputs(spec)
+        search, inputs = export.fused(model, BODY, spec), export._planner_inputs(BODY, spec)
         file = Path(folder) / "planner.onnx"
-        export._export_planner(model, action, spec, file)
+        export._export_planner(search, inputs, file)
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
         session = ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     with FlopCounterMode(display=False) as counter, torch.no_grad():
-        ICEM(model, action, spec).eval()(*inputs)
+        search(*inputs)
     names = [entry.name for entry in session.get_inputs()]
     feed = {name: value.numpy() for name, value in zip(names, inputs, strict=True)}
     return Planner(session, feed, counter.get_total_flops() / 1e6)
@@ -119,8 +120,11 @@ def exported(size: Size) -> Planner:
 def networks(latent: int) -> WorldModel:
     """Those that a planner needs, for latents of this size."""
     torch.manual_seed(0)
-    model = WorldModel()
-    model.predictor, model.distance_net = Predictor(latent), PairNetwork(1, latent)
+    model = WorldModel(BODY)
+    model.predictor, model.distance_net = (
+        Predictor(BODY.typical_action, latent),
+        PairNetwork(1, latent),
+    )
     with torch.no_grad():
         for weight in model.parameters():
             weight += 0.01 * torch.randn(weight.shape)  # the exporter merges equal ones

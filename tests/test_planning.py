@@ -222,7 +222,7 @@ def test_new_goal_after_giving_up(navigator: Navigator) -> None:
 
 
 def test_every_recovery_keeps_the_limits(story: Bundle) -> None:
-    low, high = story.manifest.action.low, story.manifest.action.high
+    low, high = story.manifest.body.action.low, story.manifest.body.action.high
     for seed in range(5):
         navigator = Navigator(story, seed)
         navigator.set_goal(ANYWHERE)
@@ -281,7 +281,7 @@ def test_what_is_done_until_a_plan_arrives_is_past_changing(story: Bundle) -> No
 
 
 def test_plans_keep_the_limits_of_the_bundle(model: Bundle) -> None:
-    action, navigator = model.manifest.action, Navigator(model)
+    action, navigator = model.manifest.body.action, Navigator(model)
     rng = np.random.default_rng(0)
     for k in range(20):
         navigator.set_goal(rng.standard_normal(192))

@@ -170,6 +170,10 @@ def train(
     device: Annotated[
         str | None, typer.Option(help="cpu or cuda [default: the GPU if there is one].")
     ] = None,
+    robot: Annotated[
+        Path | None,
+        typer.Option(help="Profile of the robot that drove [default: of the one the drives name]."),
+    ] = None,
 ) -> None:
     """Train a world model and its distance head; after Ctrl-C the same command continues.
 
@@ -178,7 +182,7 @@ def train(
     from foresight.training.train import train
 
     with _one_sentence("train"):
-        trained = train(data, out, held_out, steps, distance_steps, seed, start, device)
+        trained = train(data, out, held_out, steps, distance_steps, seed, start, device, robot)
         console.print(_metrics_table(trained.metrics))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -108,13 +108,6 @@ class Calibration(Section):
     arrived_gap: float = Field(gt=0)
 
 
-class _Action(NamedTuple):
-    names: tuple[str, ...]
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    duration_s: float
-
-
 class Manifest(Section):
     """`manifest.yaml`, the contract between training and deployment.
 
@@ -140,17 +133,6 @@ class Manifest(Section):
     def planner(self) -> PlannerSpec:
         """The search that runs unless another is asked for."""
         return self.planners[PLANNER]
-
-    @property
-    def action(self) -> _Action:
-        """For callers that do not ask `body` and `action_s` yet."""
-        bounds = self.body.action
-        return _Action(bounds.names, bounds.low, bounds.high, self.action_s)
-
-    @property
-    def proprioception(self) -> tuple[str, ...]:
-        """For callers that do not ask `body` yet."""
-        return self.body.proprioception
 
     @model_validator(mode="before")
     @classmethod

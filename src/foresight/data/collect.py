@@ -119,8 +119,11 @@ def collect(
                 done, bumps = done + 1, bumps + bumped
                 progress.advance(bar)
     except KeyboardInterrupt:
+        run.close()
+        # Not `done`: a robot may have saved another one that it had no time to report.
+        kept = sum((folder / name).exists() for whole in planned for name in whole.names)
         raise KeyboardInterrupt(
-            f"{done} of {total} episodes are kept in {folder}; the same command continues there"
+            f"{kept} of {total} episodes are kept in {folder}; the same command continues there"
         ) from None
     finally:
         run.close()

@@ -113,8 +113,9 @@ def evaluate(
         share = len(range(k, episodes, len(homes)))
         own = (commissioned or {}).get(name, bundle)
         drawn.append(_Home(name, worlds.plan_of(name), own, share))
-    for path in {bundle, *(home.bundle for home in drawn)}:
-        bundles.load(path)
+    bundles.load(bundle)
+    for path in {home.bundle for home in drawn}:
+        bundles.load(path).check_robot(profile)
     content: dict[str, Any] = {
         "suite": suite,
         "bundle": str(bundle),

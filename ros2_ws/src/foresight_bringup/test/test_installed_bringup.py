@@ -42,7 +42,8 @@ def test_shipped_bundle_plans_from_one_picture_to_another() -> None:
     here, there = map(Encoder(loaded), random.integers(0, 256, shape, np.uint8))
     navigator = Navigator(loaded)
     navigator.set_goal(there)
-    step = navigator.update(0.0, here, np.zeros(len(loaded.manifest.proprioception), np.float32))
+    still = np.zeros(len(loaded.manifest.body.proprioception), np.float32)
+    step = navigator.update(0.0, here, still)
     assert len(step.actions) == loaded.manifest.planners["planner"].horizon
     assert np.isfinite(step.actions).all() and np.isfinite(step.energy).all()
 

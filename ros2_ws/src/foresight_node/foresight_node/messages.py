@@ -58,7 +58,7 @@ def fault_of(message: Observation | Belief, manifest: Manifest, digest: str, nod
             f"{node} runs {digest[:12]!r}; start all nodes with the same bundle"
         )
     sizes = len(message.latent), len(message.proprioception)
-    expected = manifest.latent_size, len(manifest.proprioception)
+    expected = manifest.latent_size, len(manifest.body.proprioception)
     if sizes != expected:
         return (
             f"{kind} holds {sizes[0]} latent and {sizes[1]} body numbers, but the bundle "

@@ -64,7 +64,8 @@ class PerceptionNode(ForesightNode[Parameters]):
         runtime = Runtime(values.provider, values.half, self.get_logger().info)
         loaded = bundle.load(values.bundle, runtime)
         profile = RobotProfile.load(self.values.robot)
-        self._fields = _known_fields(loaded.manifest.proprioception)
+        loaded.check_robot(profile)
+        self._fields = _known_fields(loaded.manifest.body.proprioception)
         self._digest = loaded.digest
         self._encoder = Encoder(loaded)
         self._view = CameraView(loaded.manifest.image, profile.camera)

@@ -33,7 +33,7 @@ class GoalPlanner:
         self.navigator = navigator
         self._view = CameraView(manifest.image, profile.camera)
         self._encoder = Encoder(bundle)
-        self._longest_s = manifest.action.duration_s
+        self._longest_s = manifest.action_s
         self._delay_s = FIRST_DELAY_S
 
     def calibrate(self, info: CameraInfo) -> None:

@@ -73,9 +73,10 @@ class PlanningNode(ForesightNode[Parameters]):
         runtime = Runtime(values.provider, values.half, self.get_logger().info)
         loaded = bundle.load(values.bundle, runtime)
         self.profile = RobotProfile.load(values.robot)
+        loaded.check_robot(self.profile)
         self._camera_known: tuple[str, str, int] | None = None
         self._manifest = loaded.manifest
-        self.action_s = loaded.manifest.action.duration_s
+        self.action_s = loaded.manifest.action_s
         self.worker = self.start_worker()
         # On the thread that will plan: a captured CUDA graph belongs to one thread.
         self.helm = self.worker.call(

@@ -187,7 +187,7 @@ class WorldModelNode(ForesightNode[Parameters]):
         """Poses after each step of the first sequence, in the base frame at the start."""
         path = Path()
         path.header.stamp, path.header.frame_id = to_stamp(start_s), frame
-        duration_s = self._manifest.action.duration_s
+        duration_s = self._manifest.action_s
         for k, (x, y, yaw) in enumerate(imagined.displacement[0].astype(float), start=1):
             pose = PoseStamped()
             pose.header.frame_id = frame
@@ -220,7 +220,7 @@ class WorldModelNode(ForesightNode[Parameters]):
                 f"give equally many, 1 to {MAX_STEPS}"
             )
         actions = np.stack([request.linear, request.angular], axis=-1)
-        bounds = self._manifest.action
+        bounds = self._manifest.body.action
         low, high = np.array(bounds.low) - LIMIT_SLACK, np.array(bounds.high) + LIMIT_SLACK
         if not ((actions >= low) & (actions <= high)).all():
             return (
