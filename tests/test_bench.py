@@ -249,7 +249,7 @@ def test_a_graph_that_does_not_come_up_is_one_sentence_with_its_log(
     homebot: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with pytest.raises(LoopError, match="could not be brought up") as failure:
+    with pytest.raises(LoopError, match="nowhere, which does not exist") as failure:
         loop(tmp_path / "nowhere", homebot, 10.0, composed=False, say=lambda text: None)
     message = str(failure.value)
     assert "\n" not in message

@@ -495,7 +495,7 @@ def test_commissioning_goes_on_where_it_stopped(
         for k in range(frames // commission.EPISODE_FRAMES):
             (folder / f"{k}.h5").touch()
 
-    def train(data: Path, out: Path, *rest: Any, start: Path) -> None:
+    def train(data: Path, out: Path, *rest: Any, start: Path, robot: Path) -> None:
         done.append(f"train from {start.name}")
         if len(done) == 2:
             raise KeyboardInterrupt
