@@ -24,6 +24,7 @@ EXECUTABLES = {
     "lifecycle_manager": "foresight_lifecycle",
 }
 """The package of each, in the order of bring-up; a node has the name of its executable."""
+DRIVERS = ("actuation", "stack")
 UNWATCHED = "the lifecycle manager ended, and nobody watches the nodes: all end"
 
 
@@ -63,7 +64,8 @@ def _process(
         LaunchConfiguration("params_file"),
         ParameterFile(SHARE / "launch" / "arguments.yaml", allow_substs=True),
     ]
-    return node(package, executable, parameters, options, keystore, **more)
+    drives = executable in DRIVERS
+    return node(package, executable, parameters, options, keystore, drives, **more)
 
 
 def generate_launch_description() -> LaunchDescription:

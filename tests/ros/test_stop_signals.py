@@ -154,7 +154,13 @@ def _zero_after(rig: Rig, struck_s: float) -> float:
     def zeros() -> list[float]:
         return [sent_s for sent_s, linear, _ in rig.commands if sent_s > struck_s and linear == 0.0]
 
-    rig.bench.wait_for(zeros)  # else the robot's driver has stopped it
+    try:
+        rig.bench.wait_for(zeros)
+    except AssertionError:
+        heard = [(f"{s - struck_s:.2f} s", f"{v:.3f} m/s", n) for s, v, n in rig.commands[-12:]]
+        raise AssertionError(
+            f"the robot's driver stopped it; the last commands: {heard}; {rig.seen()}"
+        ) from None
     return zeros()[0]
 
 
@@ -228,7 +234,7 @@ def test_a_node_ends_when_its_launch_is_killed(
 @pytest.mark.parametrize("gone", ["0", "1"], ids=["its_number_taken", "its_number_free"])
 def test_a_node_ends_when_its_launch_was_gone_before_it_looked(domain: int, gone: str) -> None:
     number = os.getpid() if gone == "0" else _free_number()
-    name = f"{os.readlink('/proc/self/ns/pid')} {number} 1"  # began a tick after the machine did
+    name = f"{os.readlink('/proc/self/ns/pid')} {number} 1 0"  # began a tick after the machine did
     ended = subprocess.run(
         IDLE, env=os.environ | {LAUNCH: name}, timeout=TAKE_DOWN_S, capture_output=True, check=False
     )
@@ -243,7 +249,7 @@ def _free_number() -> int:
 
 
 def test_a_node_whose_launch_cannot_be_seen_lives(node: Node) -> None:
-    with subprocess.Popen(IDLE, env=os.environ | {LAUNCH: "pid:[1] 1 1"}) as process:
+    with subprocess.Popen(IDLE, env=os.environ | {LAUNCH: "pid:[1] 1 1 0"}) as process:
         node.wait_until_it_beats()
         node.wait_until_it_beats()
         process.terminate()

@@ -29,6 +29,9 @@ QUIET = {
 """What holds for our processes unless it is set: nothing leaves the machine, and pictures have room
 in the shared memory of Fast DDS; other middleware ignores that one."""
 
+BRAKING_S = 1.0
+"""After so long, a robot whose launch has died is at rest, and the other processes end."""
+
 
 class LaunchFailure(RuntimeError):
     """A process has ended that a launch cannot be without."""
@@ -40,6 +43,7 @@ def node(
     parameters: Sequence[object],
     options: Sequence[str] = (),
     keystore: str = "",
+    drives: bool = False,
     **more: object,
 ) -> Node:
     """A process of ours, as the launch arguments `namespace` and `log_level` say.
@@ -47,6 +51,7 @@ def node(
     Args:
         options: words of its command line before those for ROS.
         keystore: of SROS2, where its enclave is; empty: none.
+        drives: it drives the robot, and has the processor to itself to brake if the launch dies.
         more: of launch_ros's Node.
     """
     environment = {
@@ -64,13 +69,13 @@ def node(
             LaunchConfiguration("log_level"),
             *enclave(keystore, executable),
         ],
-        additional_env=environment | _launch(),
+        additional_env=environment | _launch(0.0 if drives else BRAKING_S),
         output="screen",
         **more,
     )
 
 
-def _launch() -> dict[str, str]:
+def _launch(outlives_s: float) -> dict[str, str]:
     """Who we are, so that a process of ours ends when we do, even killed (foresight_node.process).
 
     Not from there: it would load what nodes need, and `ros2 launch` may have another Python.
@@ -80,7 +85,7 @@ def _launch() -> dict[str, str]:
     except OSError:  # no Linux
         return {}
     number, began = stat.split()[0], stat.rpartition(")")[2].split()[19]
-    return {"FORESIGHT_LAUNCH": f"{namespace} {number} {began}"}
+    return {"FORESIGHT_LAUNCH": f"{namespace} {number} {began} {outlives_s}"}
 
 
 def started(process: ExecuteProcess) -> list[Action]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Mapping
 from queue import SimpleQueue
@@ -14,6 +15,7 @@ from lifecycle_msgs.msg import State, Transition
 from lifecycle_msgs.srv import ChangeState
 from rclpy.action.server import RCLError
 from rclpy.clock import Clock, ClockType
+from rclpy.duration import Duration
 from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -35,6 +37,8 @@ P = TypeVar("P")
 HEARTBEAT_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 FLUSHES = 20
+LAST_WORDS_S = 0.5
+"""How long a node that ends waits at most for all to have what it said last."""
 GOING_DOWN = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
 
 
@@ -60,6 +64,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self.health = Health(self)
         self._heartbeats = self.create_publisher(Heartbeat, "heartbeat", 10)
         self._releases: list[Callable[[], object]] = []
+        self._advertised: list[Publisher] = []
         # Who is at the other end of what `listen` and `advertise` made, by topic and type.
         self._ends: dict[tuple[str, type], Callable[[], list[TopicEndpointInfo]]] = {}
         self._process = process.own_name()
@@ -107,7 +112,9 @@ class ForesightNode(LifecycleNode, Generic[P]):
         publisher = self.create_lifecycle_publisher(kind, topic, mine, event_callbacks=events)
         name = publisher.topic_name
         self._ends[name, kind] = lambda: self.get_subscriptions_info_by_topic(name)
+        self._advertised.append(publisher)
         self._releases.append(lambda: self._ends.pop((name, kind), None))
+        self._releases.append(lambda: self._advertised.remove(publisher))
         self._releases.append(lambda: self.destroy_lifecycle_publisher(publisher))
         return publisher
 
@@ -246,6 +253,9 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self.leave_active()
         for _ in range(FLUSHES):  # what deactivation had to answer, such as a goal's result
             spin_once(0.005)
+        give_up_s = time.monotonic() + LAST_WORDS_S
+        while not self._is_heard() and time.monotonic() < give_up_s:
+            spin_once(0.005)
         self.take_down()
 
     def take_down(self) -> None:
@@ -260,6 +270,11 @@ class ForesightNode(LifecycleNode, Generic[P]):
     def lifecycle_state(self) -> int:
         """One of lifecycle_msgs/State's PRIMARY_STATE constants."""
         return int(self._state_machine.current_state[0])
+
+    def _is_heard(self) -> bool:
+        """Whether all have what was published. A publisher takes with it what is still under way,
+        such as the last command, which is to stand."""
+        return all(publisher.wait_for_all_acked(Duration()) for publisher in self._advertised)
 
     def _release(self) -> None:
         if not self._configured:

@@ -6,6 +6,7 @@ import os
 import select
 import signal
 import threading
+import time
 from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
@@ -14,7 +15,8 @@ from rclpy.logging import get_logger
 
 LAUNCH = "FORESIGHT_LAUNCH"
 """The environment variable by which our launch files tell a process who started it: the launch's
-namespace of processes, its number there, and when it began, in ticks."""
+namespace of processes, its number there, when it began, in ticks, and for how many seconds the
+process may outlive it."""
 
 
 class ProcessState(Enum):
@@ -81,7 +83,7 @@ def on_stop(stop: Callable[[], object]) -> None:
 
 def _follow(launch: str) -> None:
     """Send this process SIGTERM when the launch, told as in `LAUNCH`, is gone."""
-    namespace, number, began = launch.split()
+    namespace, number, began, outlives_s = launch.split()
     if namespace != os.readlink("/proc/self/ns/pid"):
         return  # it runs in another container, where it cannot be seen
     log = get_logger("foresight")
@@ -91,6 +93,7 @@ def _follow(launch: str) -> None:
         log.warning(f"cannot watch the launch of this process, and will outlive it: {error}")
         return
     log.warning("the launch that started this process has ended: ending, too")
+    time.sleep(float(outlives_s))
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
 
 
