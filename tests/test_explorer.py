@@ -236,6 +236,9 @@ def test_a_robot_that_turns_slowly_returns_earlier_to_be_back_in_time(limit_s: f
     steps = explore(Floor(two_rooms(), at(1.0, 2.5)), Explorer(slow, ANGLES, limit_s), 80.0)
     assert steps[-1].distance_m < 0.3
     assert any(step.distance_m > 1.0 for step in steps), "it did set out"
+    assert not any("leaving this path" in step.reason for step in steps), (
+        "turning is not being stuck"
+    )
 
 
 def test_it_stays_within_its_radius() -> None:

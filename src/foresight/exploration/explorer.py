@@ -47,7 +47,8 @@ _LOOK_S = 20.0
 _REVIEW_S = 0.5  # how often a drive's purpose and path are looked at again
 _REPLAN_S = 4.0
 _PAUSE_S = 0.25  # planning is expensive: without a path, not at every update
-_STUCK_S = 5.0  # no nearer for this long: the path cannot be driven
+_STUCK_S = 5.0  # no nearer for this long: the path cannot be driven ...
+_STUCK_BESIDES_TURNING_S = 1.5  # ... but so long besides a half turn, which brings no nearer
 _NEARER_M = 0.1
 _BLOCKED_AFTER = 5  # paths in a row that could not be driven
 _TURN_AWAY_RAD = 0.42  # from what was bumped into
@@ -207,6 +208,8 @@ class Explorer:
         limits = profile.limits
         self._low = np.array([limits.linear_min_mps, -limits.angular_max_radps])
         self._high = np.array([limits.linear_max_mps, limits.angular_max_radps])
+        half_turn_s = travel_s(limits, 0.0, math.pi)
+        self._stuck_s = max(_STUCK_S, half_turn_s + _STUCK_BESIDES_TURNING_S)
         self._stamp_s: float | None = None
         self._now_s = 0.0  # since the first update
         self._maps = 0
@@ -381,7 +384,7 @@ class Explorer:
         left_m = _left_m(mode.path, position)
         if left_m < mode.nearest_m - _NEARER_M:
             mode.nearest_m, mode.nearest_s = left_m, self._now_s
-        if self._now_s - mode.nearest_s > _STUCK_S:
+        if self._now_s - mode.nearest_s > self._stuck_s:
             self._mode = self._give_up_path(mode, ranges)
             return None
         pose, limits = self._around.pose, self._profile.limits
@@ -578,7 +581,7 @@ class Explorer:
             if away_m < HOME_M and isinstance(mode, ReturnHome):
                 return self._finish(f"back at the start, {away_m:.2f} m from it")
             return self._block(f"{self._failures.count} paths in a row could not be driven")
-        self._reason = f"no nearer for {_STUCK_S:.0f} s: leaving this path"
+        self._reason = f"no nearer for {self._stuck_s:.0f} s: leaving this path"
         echo = np.isfinite(ranges)
         points = self._directions[echo] * ranges[echo, None]
         turn_rad = self._open_headings.choose(points, float(self._around.pose[2]))
