@@ -725,7 +725,7 @@ def test_exploring_drives_within_the_limits_and_ends_before_its_time(
 def test_exploring_needs_no_belief_and_completes_when_its_time_is_up(
     bench: Bench, client: Client, room: Room, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Explorer, "_time_to_return", lambda _self: False)
+    monkeypatch.setattr(Explorer, "_turn_back_in_time", lambda _self: None)
     answer = client.result(client.ask(Explore, time_limit_s=1.5))
     check_ending(
         client, answer, Explore.Result.COMPLETED, GoalStatus.STATUS_SUCCEEDED, "the time was up"

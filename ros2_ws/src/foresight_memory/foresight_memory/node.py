@@ -34,6 +34,7 @@ from foresight.perception.image import ImageError, Rgb
 from foresight.runtime.dynamics import Relation
 from foresight_interfaces.msg import Belief, Observation, Place, Subgoal
 from foresight_interfaces.srv import Forget, Guide, Recall, Remember, Route
+from foresight_memory.markers import PlaceMarkers
 from foresight_node import ERROR, BundleParameters, ForesightNode, parameter, run
 from foresight_node.messages import (
     LATCHED,
@@ -109,6 +110,7 @@ class MemoryNode(ForesightNode[Parameters]):
         self._guided: UUID | None = None
         self._worker = self.start_worker()
         self._memory = self._worker.call(lambda: self._open(loaded))
+        PlaceMarkers(self, self._worker, self._memory.places, lambda: self._frame)
         self.health.fact("bundle", loaded.digest)
         self._places = self.advertise(Place, "current_place", LATCHED)
         self._subgoals = self.advertise(Subgoal, "subgoal", LATEST)
