@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import logging
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from launch import LaunchDescription, LaunchService
+from launch import LaunchContext, LaunchDescription, LaunchService
+from launch.action import Action
 from launch.actions import (
     ExecuteProcess,
+    GroupAction,
     OpaqueFunction,
     RegisterEventHandler,
+    SetEnvironmentVariable,
     SetLaunchConfiguration,
     Shutdown,
     TimerAction,
@@ -117,3 +121,35 @@ def test_nothing_is_started_after_the_launch_has_ended(tmp_path: Path) -> None:
     assert launched.run(end) == ["first false"]
     assert launched.code == 0
     assert time.monotonic() - began_s < 20.0
+
+
+def test_in_a_group_it_is_started_again_with_the_group_s_settings_and_environment(
+    tmp_path: Path,
+) -> None:
+    """As where a robot's own launch file includes the stack in a group, to remap its topics."""
+    log = tmp_path / "said"
+    program = (
+        "import os, sys; print(sys.argv[2], os.environ.get('KEY'), file=open(sys.argv[1], 'a'))"
+    )
+
+    def make() -> ExecuteProcess:
+        command = [sys.executable, "-c", program, str(log), LaunchConfiguration("managed")]
+        return ExecuteProcess(cmd=command, name="mayfly")
+
+    def processes(context: LaunchContext) -> list[Action]:
+        given = [SetLaunchConfiguration("managed", "all"), SetEnvironmentVariable("KEY", "kept")]
+        return [*given, *respawning(make, context, BackOff(first_s=0.1, tries=1))]
+
+    service = LaunchService()
+    group = GroupAction([OpaqueFunction(function=processes)])
+    over = TimerAction(period=20.0, actions=[Shutdown()])
+    service.include_launch_description(LaunchDescription([group, over]))
+    threading.Thread(target=_end_when_started, args=(log, 2, service), daemon=True).start()
+    assert service.run() == 0
+    assert log.read_text().splitlines() == ["all kept"] * 2
+
+
+def _end_when_started(log: Path, times: int, service: LaunchService) -> None:
+    while not log.exists() or len(log.read_text().splitlines()) < times:
+        time.sleep(0.05)
+    service.shutdown()

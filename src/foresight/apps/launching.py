@@ -52,7 +52,9 @@ def launch_environment() -> dict[str, str]:
         return defaults | dict(os.environ)
     setup = workspace / "install" / "setup.bash"
     command = ["bash", "-c", 'source "$1" >&2 && env -0', "bash", str(setup)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, capture_output=True, text=True, check=False, errors="surrogateescape"
+    )
     if result.returncode:
         raise resources.ResourceError(f"{setup} failed: {result.stderr.strip() or 'no message'}")
     entries = (entry.partition("=") for entry in result.stdout.split("\0") if entry)

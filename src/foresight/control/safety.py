@@ -38,7 +38,7 @@ _PHASE_LIMIT_S = 2.0  # for each of the two
 
 
 class State(IntEnum):
-    """What the controller does; the numbers are those of `foresight_interfaces/msg/Status`."""
+    """What the controller does; the numbers are those of the message `ActuationStatus`."""
 
     STARTING = 0
     DRIVING = 1

@@ -1,4 +1,7 @@
-"""The arguments of the launch files: each one is declared here, whichever files take it."""
+"""What the launch files' arguments are made of, and those that several files share.
+
+An argument that one file alone takes is declared there.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.parameter_descriptions import ParameterValue
 
-from foresight_bringup.surroundings import check
+from foresight_bringup.preflight import check
 
 SHARE = Path(get_package_share_directory("foresight_bringup"))
 """Holds launch, config and models."""

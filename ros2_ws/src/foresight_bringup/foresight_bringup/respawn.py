@@ -61,12 +61,23 @@ def respawning(
     Args:
         make: gives the process. The launch configuration `respawned` is true, or at its first
             start false.
-        context: whose other configurations hold for each start, whatever is launched besides.
+        context: whose configurations and environment hold for each start, as they are when the
+            result is visited.
         back_off: when.
         at_last: what to do when that is given up.
     """
     context.launch_configurations["respawned"] = "false"
-    settings = context.launch_configurations | {"respawned": "true"}
+    settings: dict[str, str] = {}
+    environment: dict[str, str] = {}
+
+    def keep(now: LaunchContext) -> None:
+        """A group around us takes both back when it is done, long before the next start."""
+        settings.update(now.launch_configurations, respawned="true")
+        environment.update(now.environment)
+
+    def restore(later: LaunchContext) -> None:
+        later.launch_configurations.update(settings)
+        later.environment.update(environment)
 
     def start() -> list[Action]:
         process, began_s = make(), time.monotonic()
@@ -85,7 +96,7 @@ def respawning(
                 return at_last(event, now) if at_last is not None else None
             log.warning(f"{ended}; starting it again in {delay_s:g} s")
             anew = [
-                OpaqueFunction(function=lambda later: later.launch_configurations.update(settings)),
+                OpaqueFunction(function=restore),
                 OpaqueFunction(function=lambda _: start()),
             ]
             return TimerAction(period=delay_s, actions=[GroupAction(anew)], cancel_on_shutdown=True)
@@ -93,4 +104,4 @@ def respawning(
         handler = OnProcessExit(target_action=process, on_exit=on_exit)
         return [RegisterEventHandler(handler), *started(process)]
 
-    return start()
+    return [OpaqueFunction(function=keep), *start()]

@@ -53,7 +53,8 @@ def look_up(name: str) -> int | None:
     """The number of a process that has just told its `own_name`; None if it cannot be watched from
     here: it runs on another machine, in another container, or is hidden."""
     here, there = own_name().rpartition(" "), name.rpartition(" ")
-    known = here[0] and here[0] == there[0] and Path(f"/proc/{there[2]}/stat").exists()
+    same = here[0] and here[0] == there[0] and there[2].isdecimal()
+    known = same and Path(f"/proc/{there[2]}/stat").exists()
     return int(there[2]) if known else None
 
 
@@ -107,7 +108,9 @@ def _wait_for_end(number: int, began: str) -> None:
     except OSError:  # it has just ended, or is hidden because it is another user's
         is_other = False
     if not is_other:
-        select.select([ended], [], [])
+        poll = select.poll()  # select() takes no descriptor beyond 1023
+        poll.register(ended, select.POLLIN)
+        poll.poll()
     os.close(ended)
 
 
