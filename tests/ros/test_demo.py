@@ -134,17 +134,31 @@ def test_a_stack_that_does_not_come_up_is_named(
     assert content["goals_reached"] == 0 and len(content["goals"]) == 3
 
 
-def test_the_command_says_why_a_demonstration_cannot_run(domain: int, tmp_path: Path) -> None:
+def failed_demo(folder: Path, bundle: Path) -> str:
+    """What `foresight demo` prints with a bundle that cannot be used."""
     app = Typer()
     app.command()(demo.demo_command)
-    arguments = ["--results", str(tmp_path / "out"), "--bundle", str(tmp_path / "nowhere")]
-    result = CliRunner().invoke(app, arguments)
+    result = CliRunner().invoke(app, ["--results", str(folder), "--bundle", str(bundle)])
     assert result.exit_code == 1
-    assert result.output.count(f"{tmp_path / 'nowhere'}") <= 3, "each node says it once"
-    assert "perception: cannot configure" in result.output
-    assert "the demonstration failed: the stack could not be brought up" in result.output
     assert "[INFO]" not in result.output and "Traceback" not in result.output
-    assert "[INFO]" in (tmp_path / "out" / demo.LAUNCH_LOG).read_text()
+    return result.output
+
+
+def test_the_command_says_why_a_demonstration_cannot_run(domain: int, tmp_path: Path) -> None:
+    empty, out = tmp_path / "empty", tmp_path / "out"
+    empty.mkdir()
+    output = failed_demo(out, empty)
+    assert output.count(str(empty)) <= 3, "each node says it once"
+    assert "perception: cannot configure" in output
+    assert "the demonstration failed: the stack could not be brought up" in output
+    assert "[INFO]" in (out / demo.LAUNCH_LOG).read_text()
+
+
+def test_a_bundle_that_does_not_exist_ends_the_demonstration_at_once(
+    domain: int, tmp_path: Path
+) -> None:
+    nowhere = tmp_path / "nowhere"
+    assert f"bundle is {nowhere}, which does not exist" in failed_demo(tmp_path / "out", nowhere)
 
 
 def test_a_place_that_was_named_is_found_again_after_everything_was_restarted(
