@@ -38,7 +38,7 @@ HEARTBEAT_PERIOD_S = 0.1
 DIAGNOSTICS_PERIOD_S = 1.0
 FLUSHES = 20
 LAST_WORDS_S = 0.5
-"""How long a node that ends waits at most for all to have what it said last."""
+"""How long a node waits at most for all to have what it said last, before its publishers go."""
 GOING_DOWN = (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP)
 
 
@@ -253,9 +253,6 @@ class ForesightNode(LifecycleNode, Generic[P]):
         self.leave_active()
         for _ in range(FLUSHES):  # what deactivation had to answer, such as a goal's result
             spin_once(0.005)
-        give_up_s = time.monotonic() + LAST_WORDS_S
-        while not self._is_heard() and time.monotonic() < give_up_s:
-            spin_once(0.005)
         self.take_down()
 
     def take_down(self) -> None:
@@ -271,10 +268,14 @@ class ForesightNode(LifecycleNode, Generic[P]):
         """One of lifecycle_msgs/State's PRIMARY_STATE constants."""
         return int(self._state_machine.current_state[0])
 
-    def _is_heard(self) -> bool:
-        """Whether all have what was published. A publisher takes with it what is still under way,
-        such as the last command, which is to stand."""
-        return all(publisher.wait_for_all_acked(Duration()) for publisher in self._advertised)
+    def _wait_until_heard(self) -> None:
+        """A publisher takes with it what is still under way, such as the last command: to stand."""
+        give_up_s = time.monotonic() + LAST_WORDS_S
+        while time.monotonic() < give_up_s:
+            # Without a timeout, for rclpy holds up all threads meanwhile.
+            if all(publisher.wait_for_all_acked(Duration()) for publisher in self._advertised):
+                return
+            time.sleep(0.005)
 
     def _release(self) -> None:
         if not self._configured:
@@ -284,6 +285,7 @@ class ForesightNode(LifecycleNode, Generic[P]):
             self.cleanup()
         except Exception as error:
             self._say("clean up", error)
+        self._wait_until_heard()
         while self._releases:
             self._releases.pop()()
 
