@@ -15,6 +15,8 @@ from nav_msgs.msg import Odometry
 from rclpy.action import ActionClient
 from rclpy.duration import Duration
 from rclpy.parameter import Parameter
+from rclpy.qos import qos_profile_sensor_data
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, LaserScan
 from std_msgs.msg import Bool, String
 
@@ -354,6 +356,28 @@ def test_a_picture_that_is_still_being_encoded_is_kept(
     planning.trigger_activate()
     client.latent = THERE
     assert client.result(handle).result.code == Result.REACHED
+
+
+def test_a_goal_that_came_before_the_first_clock_has_all_its_time(
+    bench: Bench, passthrough: Path, homebot: Path
+) -> None:
+    """As after the death of planning, which is sent its goal anew before it hears /clock."""
+    bench.bring_up(PlanningNode, bundle=str(passthrough), robot=str(homebot), use_sim_time=True)
+    client = Client(bench, bundle.load(passthrough).digest)
+    clock = bench.publisher(Clock, "/clock", qos_profile_sensor_data)
+    handle = client.send(picture(), timeout_s=20.0)
+
+    def tick() -> None:
+        clock.publish(Clock(clock=bench.peer.get_clock().now().to_msg()))
+        client.believe()
+
+    bench.peer.create_timer(0.1, tick)
+    bench.wait_for(lambda: client.plans and len(client.plans[-1].linear))
+    bench.spin(1.0)
+    assert 0.0 <= client.feedback[-1].elapsed_s < 20.0
+    client.latent = THERE
+    assert client.result(handle).result.code == Result.REACHED
+    client.close()
 
 
 def test_an_interruption_is_not_waited_out_for_ever(

@@ -83,8 +83,9 @@ class ActiveGoal:
 
     def __init__(self, host: Host, handle: ServerGoalHandle) -> None:
         self.host, self.handle = host, handle
-        self.began = self.since = Pulse()
+        self.began, self.since = Pulse(), Pulse()
         self.began.beat(host.now_s())
+        self.since.beat(host.now_s())
         self.interrupted = False
         self.result = Future()
         self._planned_stamp_s = -math.inf
@@ -169,6 +170,12 @@ class ActiveGoal:
         self.since.beat(self.host.now_s())
         self._planned_stamp_s = -math.inf
         self.held(None)
+
+    def on_time_jump(self, jump_s: float) -> None:
+        """ROS time has jumped, as it does when /clock begins: what was timed starts over."""
+        self.began.stamp_s += jump_s
+        if not self.interrupted:
+            self.resume()
 
     def held(self, reason: str | None) -> None:
         """Actuation stops the robot for this reason, or (None) no longer does."""

@@ -12,6 +12,8 @@ from builtin_interfaces.msg import Time
 from nav_msgs.msg import Odometry
 from rclpy.action import ActionServer, CancelResponse, GoalResponse
 from rclpy.action.server import ServerGoalHandle
+from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.duration import Duration
 from rclpy.qos import qos_profile_sensor_data
 from rclpy.task import Future
 from sensor_msgs.msg import CameraInfo, LaserScan
@@ -39,6 +41,10 @@ from foresight_planning.sensor_buffer import SensorBuffer, stamped
 from foresight_planning.viewing import Viewing
 
 ACTIONS: tuple[type[ActiveGoal], ...] = (ToImage, ToPlace, Exploration)
+TIME_JUMP = JumpThreshold(
+    min_forward=Duration(seconds=1), min_backward=Duration(nanoseconds=-1), on_clock_change=False
+)
+"""No step of /clock while it runs: it begins, or the simulation starts over."""
 WATCH_PERIOD_S = 0.1
 FEEDBACK_PERIOD_S = 0.5
 RESULT_KEPT_S = 60
@@ -64,6 +70,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._system_state = ""
         self.senses = SensorBuffer()
         self._transforms = StaticTransforms(self)
+        self._jumps = self.get_clock().create_jump_callback(TIME_JUMP, post_callback=self._on_jump)
         # A goal may end in any state of the lifecycle, and its client shall hear of it.
         self._servers = [self._serve(kind) for kind in ACTIONS]
         self.create_subscription(String, "system_state", self._on_system_state, LATCHED)
@@ -117,6 +124,7 @@ class PlanningNode(ForesightNode[Parameters]):
         self._finish(Code.INTERNAL, "planning was taken down; send the goal when it is active")
 
     def destroy_node(self) -> None:
+        self._jumps.unregister()
         for server in self._servers:
             server.destroy()
         super().destroy_node()
@@ -251,6 +259,13 @@ class PlanningNode(ForesightNode[Parameters]):
         self._plans.publish(plan)
 
     # --- what is heard
+
+    def _on_jump(self, jump: TimeJump) -> None:
+        jump_s = jump.delta.nanoseconds * 1e-9
+        if self._pursuit is not None:
+            self.get_logger().info(f"ROS time jumped by {jump_s:.1f} s; the goal goes on")
+            self._pursuit.on_time_jump(jump_s)
+            self._pursuit.held(self._held_reason)
 
     def _on_system_state(self, state: String) -> None:
         self._system_state = state.data
