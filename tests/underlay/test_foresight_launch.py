@@ -239,6 +239,48 @@ def test_a_signal_to_launch_alone_stops_all_in_order(launched, number):
     assert "Traceback" not in output
 
 
+SIGINT_INSIDE_ASYNCIO = """
+import signal, sys
+from asyncio.base_events import BaseEventLoop
+from launch import LaunchDescription
+from launch.actions import ExecuteProcess, RegisterEventHandler
+from launch.event_handlers import OnProcessIO
+
+call_soon = BaseEventLoop._call_soon
+
+def interrupted(self, *arguments):
+    BaseEventLoop._call_soon = call_soon
+    signal.raise_signal(signal.SIGINT)
+    return call_soon(self, *arguments)
+
+def interrupt_the_next(event):
+    BaseEventLoop._call_soon = interrupted
+
+def generate_launch_description():
+    code = "import time; print('up'); time.sleep(30)"
+    return LaunchDescription([
+        ExecuteProcess(cmd=[sys.executable, "-uc", code]),
+        RegisterEventHandler(OnProcessIO(on_stdout=interrupt_the_next)),
+    ])
+"""
+
+
+def test_ctrl_c_at_an_awkward_moment_is_heard(bare_environment, tmp_path):
+    """A KeyboardInterrupt inside asyncio would lose the wakeup of a task, and launch hang."""
+    file = tmp_path / "awkward.launch.py"
+    file.write_text(SIGINT_INSIDE_ASYNCIO)
+    result = subprocess.run(
+        [*LAUNCH, str(file)],
+        env=bare_environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert result.returncode == 0, result.stderr
+
+
 def test_under_nohup_it_survives_the_terminal(launched):
     launch = launched("nohup")
     launch.send_signal(signal.SIGHUP)

@@ -187,3 +187,37 @@ def test_launch_tests_that_hang_or_pass_with_ros_fail_here(tmp_path, entities, t
     )
     assert result.returncode in (1, 2), result.stdout
     assert message in result.stdout
+
+
+SIGINT_INSIDE_ASYNCIO = """
+import signal, sys
+from asyncio.base_events import BaseEventLoop
+from launch import LaunchDescription, LaunchService
+from launch.actions import ExecuteProcess, OpaqueFunction, RegisterEventHandler
+from launch.event_handlers import OnProcessIO
+
+call_soon = BaseEventLoop._call_soon
+
+def interrupted(self, *arguments):
+    BaseEventLoop._call_soon = call_soon
+    signal.raise_signal(signal.SIGINT)
+    return call_soon(self, *arguments)
+
+def interrupt_the_next(event):
+    BaseEventLoop._call_soon = interrupted
+
+service = LaunchService(noninteractive=True)
+service.include_launch_description(LaunchDescription([
+    ExecuteProcess(cmd=[sys.executable, "-uc", "import time; print('up'); time.sleep(30)"]),
+    RegisterEventHandler(OnProcessIO(on_stdout=interrupt_the_next)),
+]))
+sys.exit(service.run())
+"""
+
+
+def test_sigint_inside_asyncio_does_not_hang_the_launch():
+    """With ROS 2's launch Python's handler raises there, and a task is never woken."""
+    command = [sys.executable, "-c", SIGINT_INSIDE_ASYNCIO]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("SIGINT: shutting down") == 1

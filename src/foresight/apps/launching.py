@@ -227,19 +227,23 @@ def _main(file: Path, arguments: Sequence[str], show_args: bool) -> int:
     include = IncludeLaunchDescription(source, launch_arguments=given.items())
     stoppable = OpaqueFunction(function=_stop_by_signals, args=[service])
     service.include_launch_description(LaunchDescription([stoppable, include]))
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # launch's own handler wraps this one
     _spare_sigterm()
     return service.run()
 
 
 def _stop_by_signals(context: LaunchContext, service: LaunchService) -> None:
-    """Make SIGTERM and SIGHUP shut the running launch down in order."""
+    """Make SIGTERM and SIGHUP shut the running launch down in order, as SIGINT does.
+
+    launch hears SIGINT in its loop, beside Python's handler. The usual one raises KeyboardInterrupt
+    wherever asyncio happens to be, which may lose the wakeup of a task: launch would hang.
+    """
     from launch.logging import get_logger
 
     def stop(number: signal.Signals) -> None:
         get_logger("launch").warning(f"{number.name}: shutting down")
         service.shutdown(force_sync=True)
 
+    signal.signal(signal.SIGINT, lambda number, frame: None)
     for number in _stopping():
         context.asyncio_loop.add_signal_handler(number, stop, number)
 

@@ -55,6 +55,7 @@ class LaunchService:
         self._worker: asyncio.Task[None] | None = None  # deals with the next event
         self._shutting_down = False
         self._return_code = 0
+        self._interrupted = False
 
     def include_launch_description(self, launch_description: LaunchDescription) -> None:
         """Visit a launch description, now or once the service runs: see emit_event()."""
@@ -91,12 +92,34 @@ class LaunchService:
         """Run until everything has ended; return 0, or 1 after an error of the launch itself."""
         loop = _current_loop()
         task = loop.create_task(self.run_async(shutdown_when_idle=shutdown_when_idle))
-        while True:
-            try:
-                return loop.run_until_complete(task)
-            except KeyboardInterrupt:  # by Python's handler of SIGINT; the loop hears it, too
-                if task.done():
-                    raise
+        with self._without_keyboard_interrupt():
+            while True:
+                try:
+                    return loop.run_until_complete(task)
+                except KeyboardInterrupt:  # by a handler of another signal
+                    if task.done():
+                        raise
+
+    @contextlib.contextmanager
+    def _without_keyboard_interrupt(self) -> Iterator[None]:
+        """Let only the loop hear SIGINT.
+
+        Python's own handler raises KeyboardInterrupt wherever asyncio happens to be, and may so
+        lose the wakeup of a task: the launch would hang.
+        """
+        before = signal.getsignal(signal.SIGINT)
+        if before is not signal.default_int_handler:
+            yield
+            return
+
+        def note(number: int, frame: object) -> None:
+            self._interrupted = True
+
+        signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
     async def run_async(self, *, shutdown_when_idle: bool = True) -> int:
         """Do the same as run() within a running loop."""
@@ -165,6 +188,8 @@ class LaunchService:
             self._log.error(f"{name}: cancelling the launch; SIGINT would end it in order")
             loop.call_soon(task.cancel)
 
+        if self._interrupted:  # before the loop could hear it
+            end_in_order(signal.SIGINT)
         signals.handle(signal.SIGINT, end_in_order)
         signals.handle(signal.SIGTERM, cancel)
         signals.handle(signal.SIGQUIT, cancel)
