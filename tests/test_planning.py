@@ -14,7 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from foresight import bundle
 from foresight.bundle import Bundle
-from foresight.planning import NavigationStep, Navigator, Status, scan_points
+from foresight.perception.scan import scan_points
+from foresight.planning import NavigationStep, Navigator, Status
 from foresight.planning.navigator import FAR_M, nearest_by_sector
 from foresight.runtime.belief import Belief, BeliefTracker
 from foresight.runtime.dynamics import LatentDynamics

@@ -6,7 +6,9 @@ import reprlib
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
+
+from foresight.bodies.body import Section
 
 MAX_PROFILE_BYTES = 64 * 1024
 STOP_DELAY_S = 0.2
@@ -17,11 +19,7 @@ class ProfileError(ValueError):
     """The profile cannot be used; the message names file, key, value and remedy."""
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Limits(_Section):
+class Limits(Section):
     """Velocity, acceleration and jerk that no command ever exceeds."""
 
     linear_min_mps: float = Field(ge=-5, le=0)
@@ -60,7 +58,7 @@ class Limits(_Section):
         return self
 
 
-class Travel(_Section):
+class Travel(Section):
     """How fast the robot usually drives: what its model's distances in seconds are taught at.
 
     What is None is a share of the limits, see `foresight.bodies.differential_drive`.
@@ -71,14 +69,14 @@ class Travel(_Section):
     turn_radps: float | None = Field(default=None, gt=0)
 
 
-class Wheels(_Section):
+class Wheels(Section):
     """Geometry of a differential drive."""
 
     wheel_radius_m: float = Field(gt=0, le=1)
     wheel_separation_m: float = Field(gt=0, le=2)
 
 
-class Camera(_Section):
+class Camera(Section):
     """A forward camera, mounted at (x, 0, z) of base_link, pitched down by `pitch_deg`."""
 
     width: int = Field(ge=32, le=4096)
@@ -90,7 +88,7 @@ class Camera(_Section):
     pitch_deg: float = Field(default=0.0, ge=-60, le=60)
 
 
-class ScannerMount(_Section):
+class ScannerMount(Section):
     """Where the scanner sits on base_link, level; `yaw_deg` is where its beam of angle 0 looks."""
 
     x_m: float = Field(default=0.0, ge=-2, le=2)
@@ -100,7 +98,7 @@ class ScannerMount(_Section):
     upside_down: bool = False
 
 
-class Scan(_Section):
+class Scan(Section):
     """A planar scan over the full circle, its first beam of angle 0, the others counter-clockwise.
 
     `mount` stands in for the scanner's static transform; without either the scan is of no use.
@@ -112,13 +110,13 @@ class Scan(_Section):
     mount: ScannerMount | None = None
 
 
-class Odometry(_Section):
+class Odometry(Section):
     """Wheel odometry."""
 
     rate_hz: float = Field(ge=5, le=500)
 
 
-class RobotProfile(_Section):
+class RobotProfile(Section):
     """One robot. Lengths in m, speeds in m/s and rad/s; axes of REP-103."""
 
     name: str = Field(min_length=1, max_length=64)

@@ -20,7 +20,8 @@ from foresight.memory import Places
 from foresight.memory.spatial_memory import SpatialMemory, View
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import ImageSpec, to_model
-from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
+from foresight.perception.scan import scan_points
+from foresight.planning.navigator import NavigationStep, Navigator, Status
 from foresight.planning.path_following import look_around
 from foresight.runtime.dynamics import Relation
 from foresight.worlds.tasks import Task, pose_error, reached

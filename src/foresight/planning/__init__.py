@@ -1,5 +1,5 @@
 """Choosing actions by imagining what they would cause."""
 
-from foresight.planning.navigator import NavigationStep, Navigator, Status, scan_points
+from foresight.planning.navigator import NavigationStep, Navigator, Status
 
-__all__ = ["NavigationStep", "Navigator", "Status", "scan_points"]
+__all__ = ["NavigationStep", "Navigator", "Status"]

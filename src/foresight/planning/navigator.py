@@ -19,7 +19,6 @@ from foresight.control.recovery import (
     remaining,
 )
 from foresight.control.safety import Plan
-from foresight.perception.scan import scan_points as scan_points
 from foresight.planning.goal_pose_filter import GoalPoseFilter
 from foresight.runtime.dynamics import Relation
 

@@ -20,7 +20,8 @@ from foresight.control.limits import VelocityLimiter
 from foresight.interfaces import Observation
 from foresight.perception.encoder import Encoder
 from foresight.perception.image import to_model
-from foresight.planning.navigator import Navigator, scan_points
+from foresight.perception.scan import scan_points
+from foresight.planning.navigator import Navigator
 
 REPLAN_TICKS, TICK_S = 3, 0.1
 _HOME, _SEED = 0, 0
