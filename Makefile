@@ -25,10 +25,11 @@ demo: setup ## the robot finds three places by their pictures (DEMO_SEED=n: othe
 demo-memory: setup ## it explores, all is restarted, and it finds three places by name (10 minutes)
 	@$(foresight) demo --memory --seed $(DEMO_SEED) --results results/demo-memory
 
-# Unit tests side by side; then those of the running graph, which keep time, alone.
+# Unit tests side by side, each on one core, for the threads of two fight over them; then those of
+# the running graph, which keep time, alone.
 define run_tests
 	@source ros2_ws/install/setup.bash; failed=0; \
-		.venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/ros $(1) || failed=1; \
+		OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/ros $(1) || failed=1; \
 		.venv/bin/pytest tests/ros $(1) || failed=1; \
 		exit $$failed
 endef

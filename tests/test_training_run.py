@@ -218,6 +218,7 @@ def test_tensorboard_can_follow_a_run(drives: Drives, tmp_path: Path) -> None:
 # ----- several processes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)  # three processes learn PyTorch's import first
 def test_two_processes_do_as_one(
     driven: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

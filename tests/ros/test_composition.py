@@ -302,6 +302,7 @@ def start(domain: int) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         process.communicate()
 
 
+@pytest.mark.slow
 def test_a_node_that_blocks_holds_up_no_other(
     bench: Bench, start: Callable[..., subprocess.Popen[str]]
 ) -> None:

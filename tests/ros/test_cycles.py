@@ -55,6 +55,7 @@ def cycles() -> Iterator[list[Cycle]]:
         cycle.kill()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("composed", ["false", "true"], ids=["apart", "composed"])
 def test_every_bring_up_reaches_active_and_every_end_is_clean(
     bench: Bench, cycles: list[Cycle], passthrough: Path, tmp_path: Path, composed: str

@@ -101,6 +101,7 @@ def test_a_tour_is_driven_measured_and_shown(
     assert (report_file.parent / "demo.mp4").stat().st_size > 50_000
 
 
+@pytest.mark.slow
 @pytest.mark.launch(fixture=without_the_second)
 def test_a_missed_goal_is_a_failure_and_the_tour_goes_on(
     client: Node, launch_context: Any, report_file: Path
@@ -122,6 +123,7 @@ def test_a_missed_goal_is_a_failure_and_the_tour_goes_on(
     assert goals[1]["code"] == "BLOCKED" and goals[1]["message"] == "no way on was found"
 
 
+@pytest.mark.slow
 @pytest.mark.launch(fixture=without_a_stack)
 def test_a_stack_that_does_not_come_up_is_named(
     client: Node, launch_context: Any, report_file: Path
@@ -161,6 +163,7 @@ def test_a_bundle_that_does_not_exist_ends_the_demonstration_at_once(
     assert f"bundle is {nowhere}, which does not exist" in failed_demo(tmp_path / "out", nowhere)
 
 
+@pytest.mark.slow
 def test_a_place_that_was_named_is_found_again_after_everything_was_restarted(
     domain: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

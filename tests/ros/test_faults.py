@@ -664,8 +664,21 @@ def save(record: dict[str, dict[str, Any]]) -> None:
 
 # ---- the measurement ----
 
+ONE_OF_EACH_KIND = (
+    "camera stops",
+    "camera freezes: one picture, fresh stamps",
+    "odometry's speed is NaN",
+    "scan stops",
+    "planning killed",
+    "actuation killed",
+    "lifecycle manager killed",
+)
 CASES = [
-    pytest.param(fault, id=f"{fault.name}-{number}".replace(" ", "_"))
+    pytest.param(
+        fault,
+        id=f"{fault.name}-{number}".replace(" ", "_"),
+        marks=() if fault.name in ONE_OF_EACH_KIND else pytest.mark.slow,
+    )
     for number in range(REPETITIONS)
     for fault in FAULTS
 ]

@@ -268,6 +268,7 @@ def test_exploring_comes_to_an_end(robot: Robot, homebot: Path) -> None:
     robot.bench.wait_for(robot.rests, 3.0)
 
 
+@pytest.mark.slow
 @pytest.mark.launch(fixture=graph)
 def test_a_cancelled_exploration_leaves_the_robot_at_rest(robot: Robot) -> None:
     robot.bench.wait_for(robot.is_active, BRING_UP_S)
@@ -286,7 +287,14 @@ def kill(name: str) -> None:
 
 
 @pytest.mark.launch(fixture=graph)
-@pytest.mark.parametrize("name", ["perception", "world_model", "memory"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "world_model",
+        pytest.param("perception", marks=pytest.mark.slow),
+        pytest.param("memory", marks=pytest.mark.slow),
+    ],
+)
 def test_a_goal_goes_on_when_a_lost_node_is_back(
     robot: Robot, pictures: dict[str, Image], task: tasks.Task, name: str
 ) -> None:

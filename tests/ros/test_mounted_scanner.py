@@ -69,6 +69,7 @@ def bench(module_domain: int) -> Iterator[Bench]:
     bench.close()
 
 
+@pytest.mark.slow
 @pytest.mark.launch(fixture=graph)
 def test_the_robot_explores_without_a_bump(bench: Bench) -> None:
     states = bench.collect(String, "system_state", LATCHED)

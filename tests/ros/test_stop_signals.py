@@ -111,12 +111,20 @@ def rig(module_domain: int) -> Iterator[Rig]:
 
 
 @pytest.mark.launch(fixture=drivers)
-@pytest.mark.parametrize("composed", ["false", "true"], ids=["apart", "composed"])
+@pytest.mark.parametrize(
+    "composed",
+    [
+        pytest.param("false", id="apart"),
+        pytest.param("true", id="composed", marks=pytest.mark.slow),
+    ],
+)
 @pytest.mark.parametrize(
     ("command", "number", "code"),
     [
         pytest.param(FORESIGHT, signal.SIGTERM, 0, id="foresight_launch_SIGTERM"),
-        pytest.param(FORESIGHT, signal.SIGHUP, 0, id="foresight_launch_SIGHUP"),
+        pytest.param(
+            FORESIGHT, signal.SIGHUP, 0, id="foresight_launch_SIGHUP", marks=pytest.mark.slow
+        ),
         pytest.param(FORESIGHT, signal.SIGKILL, -9, id="foresight_launch_SIGKILL"),
         pytest.param(ROS2, signal.SIGTERM, -15, id="ros2_launch_SIGTERM", marks=with_ros2_launch),
         pytest.param(ROS2, signal.SIGKILL, -9, id="ros2_launch_SIGKILL", marks=with_ros2_launch),
@@ -219,7 +227,13 @@ def node(bench: Bench) -> Iterator[Node]:
     node.close()
 
 
-@pytest.mark.parametrize("words", [[], [SHELL_BETWEEN]], ids=["child", "grandchild"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param([], id="child"),
+        pytest.param([SHELL_BETWEEN], id="grandchild", marks=pytest.mark.slow),
+    ],
+)
 def test_a_node_ends_when_its_launch_is_killed(
     alone: list[str], node: Node, words: list[str]
 ) -> None:
