@@ -25,19 +25,22 @@ demo: setup ## the robot finds three places by their pictures (DEMO_SEED=n: othe
 demo-memory: setup ## it explores, all is restarted, and it finds three places by name (10 minutes)
 	@$(foresight) demo --memory --seed $(DEMO_SEED) --results results/demo-memory
 
-# Unit tests side by side, each on one core, for the threads of two fight over them; then those of
-# the running graph, which keep time, alone.
+# Unit tests, one per core and each on one core, for the threads of two fight over them; then those
+# of single nodes, which mostly wait; then those of the running stack, which keep time.
 define run_tests
 	@source ros2_ws/install/setup.bash; failed=0; \
-		OMP_NUM_THREADS=1 .venv/bin/pytest --numprocesses 2 --dist loadfile --ignore tests/ros $(1) || failed=1; \
-		.venv/bin/pytest tests/ros $(1) || failed=1; \
+		OMP_NUM_THREADS=1 .venv/bin/pytest -n 2 --dist loadfile --ignore tests/ros $(1) || failed=1; \
+		.venv/bin/pytest -n 4 --dist loadfile tests/ros -m "not alone$(2)" || failed=1; \
+		.venv/bin/pytest tests/ros -m "alone$(2)" || failed=1; \
 		exit $$failed
 endef
 
-test: setup-dev ## unit tests and tests of the running graph (10 minutes)
-	$(call run_tests,-m "not slow")
+test: setup-dev ## unit tests, tests of the nodes and of the running stack (10 minutes)
+	$(call run_tests,-m "not slow", and not slow)
 
-test-all: setup-dev ## also the patrol, every fault, longer fuzzing (half an hour)
+test-all: export FORESIGHT_FUZZ ?= 300
+test-all: export FORESIGHT_SEQUENCES ?= 5000
+test-all: setup-dev ## also a patrol, every fault, more fuzzing (40 minutes)
 	$(call run_tests)
 
 train: setup-dev ## the shipped model anew: drive home 0, learn, export to models/apartment, evaluate

@@ -34,7 +34,7 @@ from foresight_interfaces.msg import ActuationStatus, Heartbeat
 from foresight_node.messages import LATCHED
 from passthrough import SPEED
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 FILE = Path(__file__).parents[2] / "launch" / "foresight.launch.py"
 NODES = ("perception", "world_model", "memory", "planning", "actuation", "lifecycle_manager")

@@ -21,7 +21,7 @@ BRING_UP_S = 60.0
 TAKE_DOWN_S = 30.0
 FILE = Path(__file__).parents[2] / "launch" / "foresight.launch.py"
 
-pytestmark = pytest.mark.timeout(60 + CYCLES * (BRING_UP_S + TAKE_DOWN_S))
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(60 + CYCLES * (BRING_UP_S + TAKE_DOWN_S))]
 
 
 class Cycle:

@@ -25,7 +25,7 @@ NOTICED_S = 0.3
 BUSY_S = 0.8
 BRING_UP_S = 30.0
 
-pytestmark = pytest.mark.timeout(120 + 20 * DEATHS)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120 + 20 * DEATHS)]
 
 PROGRAM = """
 import sys, time

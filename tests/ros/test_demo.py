@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from foresight.apps import demo, demo_report
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 SEED = 3

@@ -45,7 +45,7 @@ MEASURING = "FORESIGHT_FAULTS" in os.environ
 SLACK_S = 0.0 if MEASURING else 1.0
 """Extra time for a busy machine when nothing is measured."""
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(240)]
 
 PROFILE = RobotProfile.load(ROOT / "config" / "robots" / "homebot.yaml")
 BRAKING_S = PROFILE.limits.linear_max_mps / PROFILE.limits.linear_decel_mps2

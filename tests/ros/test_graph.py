@@ -36,7 +36,7 @@ from foresight_interfaces.srv import Recall, Remember
 from foresight_mission.robot_client import RosRobot
 from foresight_node.messages import LATCHED, LATEST
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
 Result = NavigateToImage.Result
 LAUNCH = Path(__file__).parents[2] / "launch"

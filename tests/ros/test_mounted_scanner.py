@@ -21,7 +21,7 @@ from std_msgs.msg import Bool, String
 from foresight_interfaces.action import Explore
 from foresight_node.messages import LATCHED
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(180)]
 
 LAUNCH = Path(__file__).parents[2] / "launch"
 MOUNT = {"x_m": 0.1, "z_m": 0.16, "yaw_deg": 90.0, "upside_down": True}

@@ -18,7 +18,7 @@ from foresight.apps import soak_record
 from foresight.apps.soak import MEMORY, RECORD, soak
 from foresight.apps.soak_record import Limits
 
-pytestmark = [pytest.mark.timeout(900), pytest.mark.slow]
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(900), pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 NODES = {

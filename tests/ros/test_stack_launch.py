@@ -25,7 +25,7 @@ from foresight_bringup.arguments import FALSE, TRUE, declared
 from foresight_interfaces.msg import Heartbeat
 from foresight_node.messages import LATCHED
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 FILES = ("demo", "foresight", "mission", "simulation", "soak")

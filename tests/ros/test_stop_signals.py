@@ -46,7 +46,7 @@ PROFILE = RobotProfile.load(ROOT / "config" / "robots" / "homebot.yaml")
 FORESIGHT = (sys.executable, "-m", "foresight.apps.cli", "launch", "foresight.launch.py")
 ROS2 = ("ros2", "launch", "foresight_bringup", "foresight.launch.py")
 
-pytestmark = pytest.mark.timeout(60 + STOPS * (BRING_UP_S + TAKE_DOWN_S))
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(60 + STOPS * (BRING_UP_S + TAKE_DOWN_S))]
 with_ros2_launch = pytest.mark.skipif(
     importlib.util.find_spec("ros2launch") is None, reason="ROS 2's own ros2 launch is not here"
 )
