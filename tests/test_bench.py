@@ -79,6 +79,7 @@ def test_a_bundle_that_does_not_tell_its_arithmetic_is_one_sentence(
 # ----- training and simulation ------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_train_counts_every_picture_that_an_update_learns_from() -> None:
     from foresight.apps.bench.training import train
 

@@ -207,6 +207,7 @@ def test_random_driving_moves_repeats_itself_and_hardly_arrives(
 # ----- whole runs
 
 
+@pytest.mark.slow
 def test_figures_repeat_themselves_with_any_number_of_workers(
     scripted: Path, homebot: Path
 ) -> None:

@@ -202,6 +202,7 @@ def test_a_model_of_another_robot_keeps_its_numbers(
     assert scale == pytest.approx(own.typical_action) and scale != pytest.approx([0.3, 0.8])
 
 
+@pytest.mark.slow
 def test_a_model_goes_to_a_wider_and_slower_robot(
     trained: Path, mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -146,6 +146,7 @@ def failed_demo(folder: Path, bundle: Path) -> str:
     return result.output
 
 
+@pytest.mark.slow
 def test_the_command_says_why_a_demonstration_cannot_run(domain: int, tmp_path: Path) -> None:
     empty, out = tmp_path / "empty", tmp_path / "out"
     empty.mkdir()
