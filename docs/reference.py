@@ -17,6 +17,7 @@ from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 
+from foresight.apps.launching import description_of
 from foresight_actuation.node import Parameters as Actuation
 from foresight_bringup.arguments import SHARE, TRUE
 from foresight_lifecycle.manager import Parameters as LifecycleManager
@@ -62,7 +63,7 @@ def arguments_of(file: str) -> str:
             continue
         choices = entity.choices or []
         is_flag = TRUE[0] in choices
-        meaning = entity.description
+        meaning = description_of(entity)
         if is_flag:
             meaning += " true or false."
         elif choices:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import yaml
 from action_msgs.srv import CancelGoal
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from harness import Bench
-from launch import LaunchDescription, LaunchService
+from launch import LaunchDescription
 from launch.actions import IncludeLaunchDescription, RegisterEventHandler
 from launch.event_handlers import OnProcessExit, OnProcessStart
 from launch.launch_description_sources import PythonLaunchDescriptionSource
@@ -571,13 +573,15 @@ def test_ctrl_c_cancels_what_the_robot_does(domain: int, processes: dict[str, li
     bench.close()
 
 
-def test_a_missing_mission_ends_the_launch(
-    domain: int, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    service = LaunchService()
-    service.include_launch_description(
-        LaunchDescription([mission_launch(mission=tmp_path / "absent.yaml")])
+def test_a_missing_mission_ends_the_launch(domain: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "foresight.apps.cli", "launch", "mission.launch.py"]
+    result = subprocess.run(
+        [*command, f"mission:={tmp_path / 'absent.yaml'}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=30,
     )
-    assert service.run() != 0
-    captured = capfd.readouterr()
-    assert "absent.yaml, which does not exist" in captured.out + captured.err
+    assert result.returncode == 1
+    assert "absent.yaml, which does not exist" in result.stdout

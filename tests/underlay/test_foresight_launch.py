@@ -107,6 +107,7 @@ def test_it_shows_arguments(foresight, launch_file):
     assert result.returncode == 0
     for part in ("robot (required)", "which robot", "mode (default 'end'; one of end, fail, run)"):
         assert part in result.stdout
+    assert result.stdout.count("end, fail, run") == 1
     assert "robot is" not in result.stdout
 
 

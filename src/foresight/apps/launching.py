@@ -20,6 +20,7 @@ from foresight import resources
 
 if TYPE_CHECKING:
     from launch import LaunchContext, LaunchDescription, LaunchService
+    from launch.actions import DeclareLaunchArgument
 
 _DISCOVERY = "ROS_AUTOMATIC_DISCOVERY_RANGE"
 _MIDDLEWARE = "FASTRTPS_DEFAULT_PROFILES_FILE"
@@ -293,7 +294,12 @@ def _show_arguments(file: Path, description: LaunchDescription) -> None:
         else:
             default = "default " + " + ".join(part.describe() for part in argument.default_value)
         choices = f"; one of {', '.join(argument.choices)}" if argument.choices else ""
-        print(f"  {argument.name} ({default}{choices})\n      {argument.description}")
+        print(f"  {argument.name} ({default}{choices})\n      {description_of(argument)}")
+
+
+def description_of(argument: DeclareLaunchArgument) -> str:
+    """What its launch file says of a launch argument, without the choices that launch adds."""
+    return argument.description.partition(" Valid choices are: ")[0]
 
 
 if __name__ == "__main__":

@@ -68,6 +68,15 @@ __all__ = [
 Entities = Iterable[LaunchDescriptionEntity] | None
 
 
+def _described(description: str | None, choices: Sequence[str] | None) -> str:
+    """As ROS 2's launch has it: what is there to choose is a part of it."""
+    if choices is None:
+        return "no description given" if description is None else description
+    if description is None:
+        return f"One of: {choices}"
+    return f"{description}{'' if description.endswith('.') else '.'} Valid choices are: {choices}"
+
+
 class DeclareLaunchArgument(Action):
     """An argument of the launch file: a launch configuration that callers may set."""
 
@@ -93,7 +102,7 @@ class DeclareLaunchArgument(Action):
                 f"launch argument '{name}': the default {default_value!r} is none of its choices: "
                 f"{', '.join(map(str, choices))}"
             )
-        self.description = description or "no description given"
+        self.description = _described(description, choices)
         self.choices = choices
 
     def execute(self, context: LaunchContext) -> None:
