@@ -63,7 +63,8 @@ def launch_environment() -> dict[str, str]:
 
 
 def own_domain() -> str:
-    """A ROS_DOMAIN_ID derived from the process id, to be alone on the machine."""
+    """A ROS_DOMAIN_ID derived from the process id: another launch on this machine has another one,
+    but for one time in a hundred."""
     return str(1 + os.getpid() % 100)
 
 
